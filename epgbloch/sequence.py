@@ -96,7 +96,11 @@ class Sequence:
     def _check_values(self) -> None:
         require("flip_angle", self.flip_angle, self.flip_angle >= 0, "at least 0", "use phase=pi to reverse")
         require(
-            "flip_angle", self.flip_angle, self.flip_angle <= 2 * np.pi, "at most 2 pi rad", "is it in degrees?"
+            "flip_angle",
+            self.flip_angle,
+            self.flip_angle <= 2 * np.pi,
+            "at most 2 pi rad",
+            "is it in degrees?",
         )
         for name in ("tr", "te"):
             vector = getattr(self, name)
@@ -181,10 +185,14 @@ class Sequence:
         digest = hashlib.sha256(b"epgbloch sequence 1")
         for vector in (self.flip_angle, self.tr, self.te, self.rf_phase):
             digest.update(np.asarray(vector, dtype="<f8").tobytes())
-        inversion = [np.nan, 0.0] if self.inversion_time is None else [
-            self.inversion_time,
-            self.inversion_efficiency,
-        ]
+        inversion = (
+            [np.nan, 0.0]
+            if self.inversion_time is None
+            else [
+                self.inversion_time,
+                self.inversion_efficiency,
+            ]
+        )
         digest.update(np.asarray(inversion, dtype="<f8").tobytes())
         digest.update(b"balanced" if self.spoiling == "balanced" else b"dephased")
         digest.update(b"" if self.pulse is None else self.pulse.fingerprint().encode())

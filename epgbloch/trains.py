@@ -41,7 +41,9 @@ def spline(n_pulses: int, angles: ArrayLike) -> NDArray[np.float64]:
     """
     points = real_vector("angles", angles, "radians")
     if n_pulses < points.size:
-        raise ValueError(f"n_pulses={n_pulses} is less than the {points.size} control points; use fewer points")
+        raise ValueError(
+            f"n_pulses={n_pulses} is less than the {points.size} control points; use fewer points"
+        )
     knots = np.concatenate(([0], np.arange(1, points.size + 1) * n_pulses // points.size))
     curve = CubicSpline(knots, np.concatenate(([0.0], points)), bc_type="clamped")
     return curve(np.arange(1, n_pulses + 1))
@@ -68,7 +70,8 @@ def piecewise_constant(n_pulses: int, angles: ArrayLike, edges: ArrayLike) -> ND
     inner = np.asarray(edges, dtype=np.int64)
     if inner.shape != (levels.size - 1,) or np.any(np.diff(np.concatenate(([0], inner, [n_pulses]))) <= 0):
         raise ValueError(
-            f"edges={inner.tolist()} must be {levels.size - 1} ascending pulse numbers between 1 and {n_pulses - 1}"
+            f"edges={inner.tolist()} must be {levels.size - 1} ascending pulse numbers "
+            f"between 1 and {n_pulses - 1}"
         )
     return levels[np.searchsorted(inner, np.arange(1, n_pulses + 1))]
 
