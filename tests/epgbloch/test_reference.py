@@ -88,7 +88,7 @@ def test_look_locker_approaches_the_ernst_signal_with_apparent_t1(name):
 
 
 def steady_state(e1, e2, alpha, beta):
-    """M+ right after the pulse when M+ turns by beta between pulses of phase 0 (fixed point of the Bloch map)."""
+    """M+ right after a pulse of phase 0 if M+ turns by beta between pulses: fixed point of the Bloch map."""
     cos = np.cos(alpha)
     denominator = (1 - e1 * cos) * (1 - e2 * np.cos(beta)) - e2 * (e1 - cos) * (e2 - np.cos(beta))
     return (1 - e1) * np.sin(alpha) * (1 - e2 * np.exp(-1j * beta)) / denominator
