@@ -175,16 +175,21 @@ def _contract(weights, nodes, table):
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _interpolate(x, table, operator):
-    """Cubic Lagrange interpolation of the operator at x, in grid steps; the grid starts at -1."""
-    i = min(max(int(x), 0), table.shape[0] - 4)
-    t = np.float32(x - i)
-    w0 = -t * (t - np.float32(1)) * (t - np.float32(2)) / np.float32(6)
-    w1 = (t + np.float32(1)) * (t - np.float32(1)) * (t - np.float32(2)) / np.float32(2)
-    w2 = -(t + np.float32(1)) * t * (t - np.float32(2)) / np.float32(2)
-    w3 = (t + np.float32(1)) * t * (t - np.float32(1)) / np.float32(6)
-    t0, t1, t2, t3 = table[i], table[i + 1], table[i + 2], table[i + 3]
+    """Interpolate the operator at x, in grid steps, through six points; the grid starts at -2."""
+    i = min(max(int(x), 0), table.shape[0] - 6)
+    t = x - i
+    # factors t - j over the points j = -2 ... 3
+    f0, f1, f2, f3, f4, f5 = t + 2, t + 1, t, t - 1, t - 2, t - 3
+    w0 = np.float32(-f1 * f2 * f3 * f4 * f5 / 120)
+    w1 = np.float32(f0 * f2 * f3 * f4 * f5 / 24)
+    w2 = np.float32(-f0 * f1 * f3 * f4 * f5 / 12)
+    w3 = np.float32(f0 * f1 * f2 * f4 * f5 / 12)
+    w4 = np.float32(-f0 * f1 * f2 * f3 * f5 / 24)
+    w5 = np.float32(f0 * f1 * f2 * f3 * f4 / 120)
+    t0, t1, t2, t3, t4, t5 = table[i], table[i + 1], table[i + 2], table[i + 3], table[i + 4], table[i + 5]
     for j in range(uint64(operator.size)):
-        operator[j] = w0 * t0[j] + w1 * t1[j] + w2 * t2[j] + w3 * t3[j]
+        inner = w2 * t2[j] + w3 * t3[j]
+        operator[j] = inner + (w1 * t1[j] + w4 * t4[j] + (w0 * t0[j] + w5 * t5[j]))
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})

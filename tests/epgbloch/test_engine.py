@@ -8,7 +8,7 @@ from epgbloch.reference import epg_bloch, instantaneous_epg
 from epgbloch.trains import TRAINS
 
 FLOAT32 = 2e-5
-"""Rounding of float32 over 1120 pulses (3e-6 seen) and interpolation of the RF operators (2e-6 seen),
+"""Rounding of float32 in states and RF operators over 1120 pulses (9e-6 seen, for T2 of 1 to 2 s),
 relative to the largest signal; the project's acceptance bound."""
 
 
