@@ -12,9 +12,10 @@ def real_vector(name: str, value: ArrayLike, unit: str) -> NDArray[np.float64]:
     """Return `value` as a finite float64 vector, or raise a ValueError that names it."""
     try:
         raw = np.asarray(value)
-        if np.iscomplexobj(raw):
+        if raw.dtype.kind not in "iuf":
             raise TypeError
-        array = np.atleast_1d(raw.astype(np.float64))
+        # -0.0 becomes 0.0, so that equal vectors have equal bytes in fingerprints
+        array = np.atleast_1d(raw.astype(np.float64)) + 0.0
     except (TypeError, ValueError):
         raise ValueError(
             f"{name}={value!r} is not numeric; give real numbers in {unit or 'plain units'}"
@@ -25,8 +26,31 @@ def real_vector(name: str, value: ArrayLike, unit: str) -> NDArray[np.float64]:
         raise ValueError(f"{name} is empty; give at least one value")
     bad = np.flatnonzero(~np.isfinite(array))
     if bad.size:
-        raise ValueError(f"{name}[{bad[0]}]={array[bad[0]]} is not finite; remove or replace it")
+        place = f"[{bad[0]}]" if raw.ndim else ""
+        raise ValueError(f"{name}{place}={array[bad[0]]} is not finite; remove or replace it")
     return array
+
+
+def real_number(name: str, value: ArrayLike, unit: str) -> float:
+    """Return `value` as a finite float, or raise a ValueError that names it."""
+    array = real_vector(name, value, unit)
+    if array.size != 1:
+        raise ValueError(f"{name} has {array.size} values; give one number")
+    return float(array[0])
+
+
+def positive_number(name: str, value: ArrayLike, unit: str) -> float:
+    """Return `value` as a finite float above 0, or raise a ValueError that names it."""
+    number = real_number(name, value, unit)
+    if number <= 0:
+        raise ValueError(f"{name}={number:.6g} must be positive; give it in {unit or 'plain units'}")
+    return number
+
+
+def require_count(name: str, value: Any) -> None:
+    """Raise a ValueError that names `value` unless it is an integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name}={value!r} must be an integer of at least 1")
 
 
 def require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], rule: str, remedy: str) -> None:
@@ -37,10 +61,11 @@ def require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], rul
 
 
 def broadcast(n: int, what: str, **arrays: NDArray[Any]) -> list[NDArray[Any]]:
-    """Stretch vectors of length 1 to `n`; raise a ValueError if any has another length."""
+    """Stretch vectors of length 1 to `n` values, one for each `what`; raise a ValueError at other lengths."""
     for name, array in arrays.items():
         if array.size not in (1, n):
-            raise ValueError(f"{name} has {array.size} values for {n} {what}; give 1 or {n}")
+            count, remedy = (f"1 {what}", "1") if n == 1 else (f"{n} {what}s", f"1 or {n}")
+            raise ValueError(f"{name} has {array.size} values for {count}; give {remedy}")
     result = [np.array(np.broadcast_to(array, (n,))) for array in arrays.values()]
     for array in result:
         array.setflags(write=False)

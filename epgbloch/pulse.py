@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from epgbloch._checks import positive_number, real_number, require_count
 from epgbloch.constants import GAMMA_BAR
 
 RECT_FWHM = 1.206709
@@ -41,8 +42,8 @@ class RFPulse:
     Raises
     ------
     ValueError
-        If a number is not finite or positive, the waveform vanishes on average, or the centre lies
-        outside the pulse.
+        If a number is not finite or positive, the waveform is not a vector of finite numbers or
+        vanishes on average, or the centre lies outside the pulse.
     """
 
     waveform: NDArray[Any]
@@ -53,10 +54,7 @@ class RFPulse:
     name: str = "samples"
 
     def __post_init__(self) -> None:
-        waveform = np.atleast_1d(np.asarray(self.waveform))
-        waveform = waveform.astype(np.complex128 if np.iscomplexobj(waveform) else np.float64)
-        if waveform.ndim != 1 or waveform.size == 0 or not np.all(np.isfinite(waveform)):
-            raise ValueError("waveform must be a non-empty vector of finite samples; check its values")
+        waveform = _finite_samples(self.waveform)
         if abs(waveform.sum()) <= 1e-6 * np.abs(waveform).sum():
             raise ValueError(
                 "waveform sums to zero, so that no flip angle can be assigned; "
@@ -64,13 +62,17 @@ class RFPulse:
             )
         waveform.setflags(write=False)
         object.__setattr__(self, "waveform", waveform)
-        for name in ("duration", "bandwidth"):
-            _require_positive(name, getattr(self, name))
+        for name, unit in (("duration", "seconds"), ("bandwidth", "Hz")):
+            object.__setattr__(self, name, positive_number(name, getattr(self, name), unit))
         if self.slice_thickness is not None:
-            _require_positive("slice_thickness", self.slice_thickness)
-        center = self.duration / 2 if self.center is None else float(self.center)
+            thickness = positive_number("slice_thickness", self.slice_thickness, "metres")
+            object.__setattr__(self, "slice_thickness", thickness)
+        center = self.duration / 2 if self.center is None else real_number("center", self.center, "seconds")
         if not 0 <= center <= self.duration:
-            raise ValueError(f"center={center:.6g} s must lie within duration={self.duration:.6g} s")
+            raise ValueError(
+                f"center={center:.6g} s must lie within duration={self.duration:.6g} s; "
+                "use None for the middle of the pulse"
+            )
         object.__setattr__(self, "center", center)
 
     @classmethod
@@ -112,9 +114,9 @@ class RFPulse:
         cls, duration: float, slice_thickness: float | None = None, *, n_steps: int = 200
     ) -> RFPulse:
         """Return a rectangular pulse; `bandwidth` is the full width at half maximum of its spectrum."""
-        _require_positive("duration", duration)
-        _step_times(duration, n_steps)
-        return cls(np.ones(n_steps), duration, RECT_FWHM / duration, slice_thickness, name="rectangular")
+        require_count("n_steps", n_steps)
+        bandwidth = _bandwidth(duration, RECT_FWHM)
+        return cls(np.ones(n_steps), duration, bandwidth, slice_thickness, name="rectangular")
 
     @classmethod
     def from_samples(
@@ -127,7 +129,7 @@ class RFPulse:
         center: float | None = None,
     ) -> RFPulse:
         """Return a pulse from its samples (real or complex, equally spaced, piecewise constant)."""
-        return cls(np.asarray(samples), duration, bandwidth, slice_thickness, center)
+        return cls(_finite_samples(samples), duration, bandwidth, slice_thickness, center)
 
     @property
     def n_steps(self) -> int:
@@ -162,18 +164,24 @@ class RFPulse:
         return digest.hexdigest()
 
 
-def _require_positive(name: str, value: float) -> None:
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{name}={value} must be positive and finite; check its unit")
+def _finite_samples(value: ArrayLike) -> NDArray[Any]:
+    """Return `value` as a float64 or complex128 vector."""
+    try:
+        samples = np.atleast_1d(np.asarray(value))
+    except ValueError:  # rows of different lengths
+        samples = np.empty(0)
+    kind = samples.dtype.kind
+    if kind not in "iufc" or samples.ndim != 1 or samples.size == 0 or not np.all(np.isfinite(samples)):
+        raise ValueError("waveform must be a non-empty vector of finite numbers; check its values")
+    # -0.0 becomes 0.0, so that equal waveforms have equal bytes in fingerprints
+    return samples.astype(np.complex128 if kind == "c" else np.float64) + 0.0
 
 
 def _bandwidth(duration: float, time_bandwidth_product: float) -> float:
-    _require_positive("duration", duration)
-    _require_positive("time_bandwidth_product", time_bandwidth_product)
-    return time_bandwidth_product / duration
+    product = positive_number("time_bandwidth_product", time_bandwidth_product, "")
+    return product / positive_number("duration", duration, "seconds")
 
 
 def _step_times(duration: float, n_steps: int) -> NDArray[np.float64]:
-    if n_steps < 1:
-        raise ValueError(f"n_steps={n_steps} must be at least 1; 200 is the default")
+    require_count("n_steps", n_steps)
     return ((np.arange(n_steps) + 0.5) / n_steps - 0.5) * duration

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch._checks import broadcast, real_vector, require
+from epgbloch._checks import broadcast, real_number, real_vector, require
 from epgbloch.pulse import RFPulse
 
 SPOILINGS = ("gradient", "rf", "balanced")
+_ROUNDING = 1e-12
+"""Room [s] for the rounding of decimal times; tr=2.5e-3, te=2e-3 and a pulse of 1e-3 s fit exactly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +41,16 @@ class Sequence:
         RF pulse with its slice gradient; None: instantaneous rotation without slice profile.
     spoiling : {"gradient", "rf", "balanced"}
         "gradient": one dephasing order at the end of each TR; "rf": the same, and a quadratic phase
-        n (n + 1) / 2 x `rf_spoiling_increment` is added to `phase`; "balanced": no dephasing.
+        n (n + 1) / 2 x `rf_spoiling_increment`, n = 0, 1, ..., is added to `phase`; "balanced": no
+        dephasing.
     rf_spoiling_increment : float
         Phase increment of RF spoiling [rad].
 
     Raises
     ------
     ValueError
-        If values are not finite, negative, of different lengths, or the timing cannot be played out.
+        If values are not finite numbers, out of range, of different lengths, or the timing cannot be
+        played out.
     """
 
     flip_angle: NDArray[np.float64]
@@ -74,7 +78,7 @@ class Sequence:
         flip_angles = real_vector("flip_angle", flip_angle, "radians")
         vectors = broadcast(
             flip_angles.size,
-            "pulses",
+            "flip angle",
             flip_angle=flip_angles,
             tr=real_vector("tr", tr, "seconds"),
             te=real_vector("te", te, "seconds"),
@@ -82,12 +86,14 @@ class Sequence:
         )
         for name, vector in zip(("flip_angle", "tr", "te", "phase"), vectors, strict=True):
             object.__setattr__(self, name, vector)
+        if inversion_time is not None:
+            inversion_time = real_number("inversion_time", inversion_time, "seconds")
         for name, value in (
             ("inversion_time", inversion_time),
-            ("inversion_efficiency", inversion_efficiency),
+            ("inversion_efficiency", real_number("inversion_efficiency", inversion_efficiency, "")),
             ("pulse", pulse),
             ("spoiling", spoiling),
-            ("rf_spoiling_increment", rf_spoiling_increment),
+            ("rf_spoiling_increment", real_number("rf_spoiling_increment", rf_spoiling_increment, "radians")),
         ):
             object.__setattr__(self, name, value)
         self._check_values()
@@ -107,18 +113,13 @@ class Sequence:
             require(name, vector, vector > 0, "positive", "check its unit: it is in seconds")
         if self.spoiling not in SPOILINGS:
             raise ValueError(f"spoiling={self.spoiling!r} must be one of {', '.join(SPOILINGS)}")
-        if not np.isfinite(self.rf_spoiling_increment):
-            raise ValueError(f"rf_spoiling_increment={self.rf_spoiling_increment} must be finite, in rad")
         if not 0 <= self.inversion_efficiency <= 1:
             raise ValueError(
                 f"inversion_efficiency={self.inversion_efficiency} must lie in 0 to 1; 1 inverts perfectly"
             )
-        if self.inversion_time is not None and not (
-            np.isfinite(self.inversion_time) and self.inversion_time >= 0
-        ):
+        if self.inversion_time is not None and self.inversion_time < 0:
             raise ValueError(
-                f"inversion_time={self.inversion_time} must be finite and at least 0 s; "
-                "use None for no inversion"
+                f"inversion_time={self.inversion_time} must be at least 0 s; use None for no inversion"
             )
         if self.pulse is not None and not isinstance(self.pulse, RFPulse):
             raise ValueError(f"pulse={self.pulse!r} must be an RFPulse or None; try RFPulse.gaussian(...)")
@@ -132,22 +133,24 @@ class Sequence:
                 f"at pulse {i_pulse}; shorten te or lengthen tr"
             )
         before, after = self.pulse_margins
-        if np.any(self.te < after):
-            i_pulse = int(np.flatnonzero(self.te < after)[0])
+        bad = np.flatnonzero(self.te < after - _ROUNDING)
+        if bad.size:
+            i_pulse = bad[0]
             raise ValueError(
                 f"te={self.te[i_pulse]:.6g} s ends within the RF pulse at pulse {i_pulse}; "
                 f"it must be at least {after:.6g} s after the pulse centre: lengthen te or shorten the pulse"
             )
-        if np.any(self.tr - self.te < before):
-            i_pulse = int(np.flatnonzero(self.tr - self.te < before)[0])
+        bad = np.flatnonzero(self.tr - self.te < before - _ROUNDING)
+        if bad.size:
+            i_pulse = bad[0]
             raise ValueError(
                 f"tr - te={self.tr[i_pulse] - self.te[i_pulse]:.6g} s at pulse {i_pulse} leaves no room for "
                 f"the next RF pulse; it must be at least {before:.6g} s: lengthen tr or shorten the pulse"
             )
-        if self.inversion_time is not None and self.inversion_time < before:
+        if self.inversion_time is not None and self.inversion_time < before - _ROUNDING:
             raise ValueError(
                 f"inversion_time={self.inversion_time:.6g} s lies within the first RF pulse; "
-                f"it must be at least {before:.6g} s"
+                f"it must be at least {before:.6g} s: lengthen inversion_time or shorten the pulse"
             )
 
     @property
@@ -185,14 +188,9 @@ class Sequence:
         digest = hashlib.sha256(b"epgbloch sequence 1")
         for vector in (self.flip_angle, self.tr, self.te, self.rf_phase):
             digest.update(np.asarray(vector, dtype="<f8").tobytes())
-        inversion = (
-            [np.nan, 0.0]
-            if self.inversion_time is None
-            else [
-                self.inversion_time,
-                self.inversion_efficiency,
-            ]
-        )
+        inversion = [np.nan, 0.0]
+        if self.inversion_time is not None:
+            inversion = [self.inversion_time, self.inversion_efficiency]
         digest.update(np.asarray(inversion, dtype="<f8").tobytes())
         digest.update(b"balanced" if self.spoiling == "balanced" else b"dephased")
         digest.update(b"" if self.pulse is None else self.pulse.fingerprint().encode())

@@ -30,7 +30,7 @@ class Tissue:
     Raises
     ------
     ValueError
-        If a value is not finite, not positive, T2 exceeds T1, or the lengths differ.
+        If a value is not a finite number or not positive, T2 exceeds T1, or the lengths differ.
     """
 
     t1: NDArray[np.float64]
@@ -48,7 +48,7 @@ class Tissue:
             "off_resonance": real_vector("off_resonance", off_resonance, "Hz"),
         }
         n_atoms = max(vector.size for vector in vectors.values())
-        for name, vector in zip(vectors, broadcast(n_atoms, "atoms", **vectors), strict=True):
+        for name, vector in zip(vectors, broadcast(n_atoms, "atom", **vectors), strict=True):
             object.__setattr__(self, name, vector)
         for name in ("t1", "t2", "b1"):
             vector = getattr(self, name)
