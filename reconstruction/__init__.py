@@ -1,0 +1,95 @@
+"""Reconstruction: raw data in, coil sensitivities, subspace inversion, quantitative maps out; phantoms.
+
+Names are imported from their modules on first use, so that importing this package stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconstruction.acquisition import Acquisition
+    from reconstruction.coils import adaptive_combine, coil_images, espirit
+    from reconstruction.inversion import Inversion, low_rank_inversion
+    from reconstruction.maps import Maps, write_bids
+    from reconstruction.maps_figure import plot_maps
+    from reconstruction.operators import SubspaceEncoding
+    from reconstruction.phantom import Phantom
+    from reconstruction.phantom_fields import b1_map, birdcage_sensitivities
+    from reconstruction.phantom_simulation import simulate_acquisition
+    from reconstruction.phantom_templates import analytic_head, mni152_head
+    from reconstruction.pipeline import Reconstruction, reconstruct
+    from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
+    from reconstruction.receive_field import estimate_receive_field
+    from reconstruction.trajectory import (
+        GOLDEN_ANGLE,
+        density_compensation,
+        golden_angle_radial,
+        variable_density_spiral,
+    )
+
+_MODULES = {
+    "acquisition": ("Acquisition",),
+    "coils": ("adaptive_combine", "coil_images", "espirit"),
+    "inversion": ("Inversion", "low_rank_inversion"),
+    "maps": ("Maps", "write_bids"),
+    "maps_figure": ("plot_maps",),
+    "operators": ("SubspaceEncoding",),
+    "phantom": ("Phantom",),
+    "phantom_fields": ("b1_map", "birdcage_sensitivities"),
+    "phantom_simulation": ("simulate_acquisition",),
+    "phantom_templates": ("analytic_head", "mni152_head"),
+    "pipeline": ("Reconstruction", "reconstruct"),
+    "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
+    "receive_field": ("estimate_receive_field",),
+    "trajectory": (
+        "GOLDEN_ANGLE",
+        "density_compensation",
+        "golden_angle_radial",
+        "variable_density_spiral",
+    ),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "GOLDEN_ANGLE",
+    "Acquisition",
+    "Inversion",
+    "Maps",
+    "Phantom",
+    "RawData",
+    "RawDataError",
+    "Reconstruction",
+    "SubspaceEncoding",
+    "adaptive_combine",
+    "analytic_head",
+    "b1_map",
+    "birdcage_sensitivities",
+    "coil_images",
+    "density_compensation",
+    "espirit",
+    "estimate_receive_field",
+    "golden_angle_radial",
+    "low_rank_inversion",
+    "mni152_head",
+    "plot_maps",
+    "read_ismrmrd",
+    "reconstruct",
+    "simulate_acquisition",
+    "variable_density_spiral",
+    "write_bids",
+    "write_ismrmrd",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

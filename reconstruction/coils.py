@@ -50,7 +50,13 @@ def coil_images(acquisition: Acquisition, weights: ArrayLike | None = None) -> N
     samples = (acquisition.kspace * compensation).reshape(acquisition.n_coils, -1)
     kx, ky = (np.ascontiguousarray(2 * np.pi * trajectory[..., i].ravel()) for i in range(2))
     plan = finufft.Plan(
-        1, acquisition.matrix, n_trans=acquisition.n_coils, eps=1e-5, isign=1, dtype="complex64"
+        1,
+        acquisition.matrix,
+        n_trans=acquisition.n_coils,
+        eps=1e-5,
+        isign=1,
+        dtype="complex64",
+        nthreads=1,
     )
     plan.setpts(ky, kx)
     return plan.execute(samples).reshape(acquisition.n_coils, *acquisition.matrix)

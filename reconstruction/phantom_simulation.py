@@ -145,7 +145,13 @@ def _encode(
     n_readouts, n_samples, _ = trajectory.shape
     # The array axes are (y, x), so the first coordinate that finufft asks for belongs to ky.
     plan = finufft.Plan(
-        2, phantom.matrix, n_trans=len(coils), eps=_NUFFT_TOLERANCE, isign=-1, dtype="complex64"
+        2,
+        phantom.matrix,
+        n_trans=len(coils),
+        eps=_NUFFT_TOLERANCE,
+        isign=-1,
+        dtype="complex64",
+        nthreads=1,
     )
     angle = (2 * np.pi * trajectory).reshape(-1, 2)
     plan.setpts(np.ascontiguousarray(angle[:, 1]), np.ascontiguousarray(angle[:, 0]))

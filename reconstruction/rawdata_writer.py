@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,13 +60,16 @@ def write_ismrmrd(
     table["head"]["flags"][-1] |= _bit(flags.ACQ_LAST_IN_MEASUREMENT)
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    # In memory first: HDF5 may crash the process when the disk is full.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        group = file.create_group("dataset")
+        xml = xsd.ToXML(_header(acquisitions, field_strength))
+        group.create_dataset("xml", data=[xml.encode()], dtype=h5py.special_dtype(vlen=bytes))
+        # Chunked and extensible, as the ISMRMRD library makes it.
+        group.create_dataset("data", data=table, maxshape=(None,), chunks=(min(table.size, 1024),))
     try:
-        with h5py.File(partial, "w") as file:
-            group = file.create_group("dataset")
-            xml = xsd.ToXML(_header(acquisitions, field_strength))
-            group.create_dataset("xml", data=[xml.encode()], dtype=h5py.special_dtype(vlen=bytes))
-            # Chunked and extensible, as the ISMRMRD library makes it.
-            group.create_dataset("data", data=table, maxshape=(None,), chunks=(min(table.size, 1024),))
+        partial.write_bytes(buffer.getbuffer())
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)

@@ -179,8 +179,8 @@ def density_compensation(
     kx, ky = (np.ascontiguousarray(2 * np.pi * positions[..., i].ravel()) for i in range(2))
     triangles = [1 - np.abs(np.arange(-n, n)) / n for n in matrix]
     window = np.outer(*triangles).astype(np.float32)
-    to_grid = finufft.Plan(1, window.shape, eps=1e-4, isign=1, dtype="complex64")
-    to_samples = finufft.Plan(2, window.shape, eps=1e-4, isign=-1, dtype="complex64")
+    to_grid = finufft.Plan(1, window.shape, eps=1e-4, isign=1, dtype="complex64", nthreads=1)
+    to_samples = finufft.Plan(2, window.shape, eps=1e-4, isign=-1, dtype="complex64", nthreads=1)
     to_grid.setpts(ky, kx)
     to_samples.setpts(ky, kx)
     weights = np.full(kx.size, 1 / (matrix[0] * matrix[1]), dtype=np.complex64)
