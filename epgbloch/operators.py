@@ -104,7 +104,7 @@ def angle_count(pulse: RFPulse, largest: float) -> int:
     return -(-needed // 16) * 16
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=128)
 def tabulated_operators(
     pulse: RFPulse,
     off_resonance: float,

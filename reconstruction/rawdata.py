@@ -206,8 +206,8 @@ class RawData:
         if n_dimensions not in (2, 3):
             raise RawDataError(
                 f"{self.path}: row {row} has no trajectory in 2 or 3 dimensions (trajectory_dimensions="
-                f"{n_dimensions}); give a computed one (in a protocol `trajectory: {{type: "
-                "golden_angle_radial}`) or a file written with its trajectory"
+                f"{n_dimensions}); give a computed one (in a protocol `trajectory: "
+                "{golden_angle_radial: }`) or a file written with its trajectory"
             )
         if trajectory.size != n_dimensions * n_samples:
             raise RawDataError(

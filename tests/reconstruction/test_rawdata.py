@@ -273,7 +273,7 @@ def test_computed_trajectory_replaces_the_missing_one(path):
         return table
 
     edit(path, change)
-    with pytest.raises(RawDataError, match=r"no trajectory.*`trajectory: \{type: golden_angle_radial\}`"):
+    with pytest.raises(RawDataError, match=r"no trajectory.*`trajectory: \{golden_angle_radial: \}`"):
         read_ismrmrd(path).acquisition(0)
     calls = []
 
