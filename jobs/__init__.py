@@ -1,0 +1,1 @@
+"""The command line ``epgbloch`` and its jobs."""

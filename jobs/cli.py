@@ -1,0 +1,280 @@
+"""The command ``epgbloch``. Each command imports its job only when it runs: ``--help`` stays quick."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from jobs.console import Console
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_DEBUG = "epgbloch.debug"
+
+
+class _Group(TyperGroup):
+    """Commands whose errors of input end as one line and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(130) from None
+        except (ValueError, OSError, MemoryError) as error:
+            # Bad input always raises ValueError or OSError here; anything else is a mistake of the program
+            # and keeps its traceback. A closed pipe is for typer.
+            if ctx.meta.get(_DEBUG) or getattr(error, "errno", None) == errno.EPIPE:
+                raise
+            print(f"error: {_one_line(error)}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+app = typer.Typer(
+    cls=_Group,
+    context_settings=_CONTEXT,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main() -> None:
+    """Run the command line; the console script ``epgbloch``."""
+    app(prog_name="epgbloch")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from epgbloch import __version__
+
+        print(f"epgbloch {__version__}")
+        raise typer.Exit
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[_DEBUG] = value
+    return value
+
+
+class _Coils(StrEnum):
+    """Methods of estimating coil sensitivities."""
+
+    espirit = "espirit"
+    adaptive = "adaptive"
+
+
+class _Template(StrEnum):
+    """Phantoms."""
+
+    analytic = "analytic"
+    mni152 = "mni152"
+
+
+Protocol = Annotated[Path, typer.Argument(metavar="PROTOCOL", help="Protocol file (YAML).")]
+ProtocolOption = Annotated[Path, typer.Option("--protocol", metavar="FILE", help="Protocol file (YAML).")]
+OutFile = Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")]
+OutFolder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug", envvar="EPGBLOCH_DEBUG", callback=_remember_debug, help="Show the traceback of an error."
+    ),
+]
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Exact EPG-Bloch simulation, dictionaries and quantitative MRI maps from raw data.
+
+    Start with `epgbloch demo`. Each command has its own --help.
+    """
+
+
+@app.command()
+def demo(
+    out: OutFolder = Path("demo"),
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Reconstruct a phantom, from raw data to errors.
+
+    Makes raw data and a dictionary, reconstructs maps and compares them with the truth. Takes about a minute
+    and writes a folder with everything; an earlier demo in it is replaced.
+    """
+    console = Console(quiet)
+    console.info("epgbloch demo: phantom -> ISMRMRD raw data -> dictionary -> T1, T2 and PD maps")
+    from jobs.demo import run_demo
+
+    run_demo(out, console)
+
+
+@app.command()
+def simulate(
+    protocol: Protocol,
+    t1_ms: Annotated[list[str], typer.Option("--t1-ms", metavar="MS", help="T1, one or several: 800,1300.")],
+    t2_ms: Annotated[list[str], typer.Option("--t2-ms", metavar="MS", help="T2 of each T1, or one for all.")],
+    out: OutFile,
+    b1: Annotated[
+        list[str] | None, typer.Option("--b1", metavar="B1", help="B1 relative to nominal. [default: 1]")
+    ] = None,
+    off_resonance_hz: Annotated[
+        list[str] | None,
+        typer.Option("--off-resonance-hz", metavar="HZ", help="Off-resonance frequency. [default: 0]"),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="PNG", help="Also draw the signals.")
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Simulate the signals of tissues.
+
+    The name of the file ends in .csv or .h5. Lists are comma-separated or given by repeating the option. The
+    n-th values of all lists make the n-th tissue; a single value serves all tissues.
+    """
+    from jobs.simulate import run_simulate
+
+    values = {
+        "--t1-ms": t1_ms,
+        "--t2-ms": t2_ms,
+        "--b1": b1 or ["1"],
+        "--off-resonance-hz": off_resonance_hz or ["0"],
+    }
+    numbers = {option: _numbers(option, texts) for option, texts in values.items()}
+    run_simulate(protocol, *numbers.values(), out=out, figure=figure, force=force, console=Console(quiet))
+
+
+def _numbers(option: str, texts: list[str]) -> list[float]:
+    """Numbers of an option that is repeated or holds comma-separated values."""
+    items = [item for text in texts for item in text.split(",")]
+    try:
+        return [float(item) for item in items]
+    except ValueError:
+        raise ValueError(f"{option} {','.join(texts)}: give numbers separated by commas") from None
+
+
+@app.command()
+def dictionary(
+    protocol: Protocol,
+    out: OutFile,
+    rank: Annotated[
+        int | None, typer.Option("--rank", help="Length of the temporal basis, instead of the protocol's.")
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make the dictionary of a protocol (HDF5)."""
+    from jobs.dictionary import run_dictionary
+
+    run_dictionary(protocol, out=out, rank=rank, force=force, console=Console(quiet))
+
+
+@app.command()
+def reconstruct(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="ISMRMRD raw data (.mrd, .h5).")],
+    protocol: ProtocolOption,
+    out: OutFolder,
+    rank: Annotated[
+        int | None, typer.Option("--rank", help="Length of the temporal basis, instead of the protocol's.")
+    ] = None,
+    dictionary: Annotated[
+        Path | None,
+        typer.Option("--dictionary", metavar="FILE", help="Stored dictionary of the same sequence."),
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", help="Iterations, instead of the protocol's.")
+    ] = None,
+    coils: Annotated[
+        _Coils | None, typer.Option("--coils", help="Coil sensitivities, instead of the protocol's.")
+    ] = None,
+    subject: Annotated[str, typer.Option("--subject", help="BIDS label: letters and digits.")] = "01",
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Reconstruct maps from raw data.
+
+    T1, T2, proton density and, if the dictionary has an axis for it, B1, slice by slice. The folder becomes a
+    BIDS derivatives dataset (NIfTI and JSON) with figures and provenance.
+    """
+    from jobs.reconstruct import run_reconstruct
+
+    run_reconstruct(
+        scan,
+        protocol,
+        out=out,
+        rank=rank,
+        dictionary_path=dictionary,
+        n_iterations=iterations,
+        coil_method=coils.value if coils else None,
+        subject=subject,
+        force=force,
+        console=Console(quiet),
+    )
+
+
+@app.command()
+def phantom(
+    protocol: ProtocolOption,
+    out: OutFolder,
+    matrix: Annotated[int, typer.Option("--matrix", help="Pixels on each side of the image.")] = 128,
+    coils: Annotated[int, typer.Option("--coils", help="Number of receiver coils.")] = 8,
+    snr: Annotated[float, typer.Option("--snr", help="Mean |k-space| over the SD of the noise.")] = 40.0,
+    repetitions: Annotated[
+        int, typer.Option("--repetitions", help="How often the pulse train is played, one readout a pulse.")
+    ] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the noise.")] = 0,
+    template: Annotated[
+        _Template, typer.Option("--template", help="mni152 needs the extra epgbloch[phantom].")
+    ] = _Template.analytic,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make raw data of a head phantom.
+
+    Writes ISMRMRD data, the true maps and the protocol. The trajectory is the protocol's, or golden-angle
+    radial. B1 varies if the dictionary has an axis for it.
+    """
+    from jobs.phantom import run_phantom
+
+    run_phantom(
+        protocol,
+        out=out,
+        matrix=matrix,
+        n_coils=coils,
+        snr=snr,
+        n_repetitions=repetitions,
+        seed=seed,
+        template=template.value,
+        force=force,
+        console=Console(quiet),
+    )
+
+
+if __name__ == "__main__":
+    main()

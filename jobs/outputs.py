@@ -1,0 +1,176 @@
+"""Output files and folders that appear complete or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from epgbloch import __version__
+
+_PROVENANCE = "provenance.json"
+_LIBRARIES = ("numpy", "scipy", "numba", "finufft", "sigpy", "h5py", "ismrmrd", "nibabel")
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A folder being filled.
+
+    Attributes
+    ----------
+    path : Path
+        Where to write; takes its final name at the end.
+    provenance : dict
+        What made the folder; written into it as ``provenance.json``. Values must fit JSON.
+    """
+
+    path: Path
+    provenance: dict[str, Any]
+
+
+@contextmanager
+def new_file(path: Path, *, force: bool, n_bytes: int = 0) -> Iterator[Path]:
+    """Yield a temporary path on the disk of `path`; the file takes its name when the block ends well.
+
+    Parameters
+    ----------
+    path : Path
+        The file; missing parent folders are made.
+    force : bool
+        Replace an existing file.
+    n_bytes : int
+        Expected size, for which there must be space.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and `force` is not set, or it is a folder.
+    OSError
+        If the folder cannot be written or the disk is full. Nothing is left behind.
+    """
+    path = path.resolve()
+    if path.is_dir():
+        raise FileExistsError(f"{path} is a folder; give a file name")
+    if path.exists() and not force:
+        raise FileExistsError(f"{path} exists; give --force to replace it, or choose another name")
+    with _temporary_beside(path, n_bytes) as temporary:
+        yield temporary / path.name
+        os.replace(temporary / path.name, path)
+
+
+@contextmanager
+def new_folder(path: Path, command: str, *, force: bool, n_bytes: int = 0) -> Iterator[OutputFolder]:
+    """Yield an empty folder on the disk of `path`, which takes its name when the block ends well.
+
+    ``provenance.json`` in it names the command, the versions and the files. With `force`, an earlier result
+    of the same command is replaced as a whole; a folder that holds anything else is never touched.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; missing parent folders are made.
+    command : str
+        Name of the command.
+    force : bool
+        Replace an earlier result.
+    n_bytes : int
+        Expected size, for which there must be space.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds files that may not be replaced.
+    OSError
+        If the folder cannot be written or the disk is full. Nothing is left behind.
+    """
+    path = path.resolve()
+    _check_replaceable(path, command, force)
+    with _temporary_beside(path, n_bytes) as temporary:
+        output = OutputFolder(temporary / "new", {"command": f"epgbloch {command}", "versions": versions()})
+        output.path.mkdir()
+        yield output
+        content = {**output.provenance, "files": sorted(_files(output.path))}
+        text = json.dumps(content, indent=2, allow_nan=False)
+        (output.path / _PROVENANCE).write_text(text + "\n", encoding="utf-8")
+        if path.exists():
+            path.rename(temporary / "old")
+        try:
+            output.path.rename(path)
+        except OSError:
+            if (temporary / "old").exists():
+                (temporary / "old").rename(path)
+            raise
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and what it computes with."""
+    libraries = {name: metadata.version(name) for name in _LIBRARIES}
+    return {"epgbloch": __version__, "python": sys.version.split()[0], **libraries}
+
+
+@contextmanager
+def _temporary_beside(path: Path, n_bytes: int) -> Iterator[Path]:
+    missing = [parent for parent in path.parents if not parent.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if n_bytes > free:
+            raise OSError(errno.ENOSPC, f"{n_bytes / 1e6:.3g} MB needed, {free / 1e6:.3g} MB free")
+        temporary = tempfile.TemporaryDirectory(
+            prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        _remove_empty(missing)
+        raise OSError(f"cannot write {path}: {error.strerror}; choose another place") from error
+    try:
+        with temporary as name:
+            yield Path(name)
+    except BaseException as error:
+        _remove_empty(missing)
+        if isinstance(error, OSError) and _is_full(error):
+            raise OSError(f"the disk of {path} is full; free space or choose another place") from error
+        raise
+
+
+def _is_full(error: OSError) -> bool:
+    # The libraries that write files wrap the error and keep its text.
+    return error.errno in (errno.ENOSPC, errno.EDQUOT) or os.strerror(errno.ENOSPC) in str(error)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def _check_replaceable(folder: Path, command: str, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; give the name of a folder")
+    existing = _files(folder) if folder.is_dir() else set()
+    if not existing:
+        return
+    try:
+        content = json.loads((folder / _PROVENANCE).read_text(encoding="utf-8"))
+        ours = {*content["files"], _PROVENANCE} if content["command"] == f"epgbloch {command}" else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = set()
+    foreign = sorted(existing - ours)
+    if foreign:
+        raise FileExistsError(
+            f"{folder} holds {foreign[0]}, which epgbloch {command} did not write; choose another folder"
+        )
+    if not force:
+        raise FileExistsError(f"{folder} holds an earlier result; give --force to replace it")

@@ -1,0 +1,107 @@
+"""``epgbloch phantom``: raw data of a head phantom with its truth and its protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.console import Console
+from jobs.outputs import new_folder
+from jobs.protocol import Protocol, load_protocol
+from reconstruction.maps import write_bids
+from reconstruction.phantom import Phantom
+from reconstruction.phantom_simulation import simulate_acquisition
+from reconstruction.phantom_templates import analytic_head, mni152_head
+from reconstruction.rawdata_writer import write_ismrmrd
+from reconstruction.trajectory import golden_angle_radial
+
+_OVERSAMPLING = 2  # samples of a readout over pixels
+
+
+def run_phantom(
+    protocol_path: Path,
+    *,
+    out: Path,
+    matrix: int,
+    n_coils: int,
+    snr: float,
+    n_repetitions: int,
+    seed: int,
+    template: str,
+    force: bool,
+    console: Console,
+) -> Phantom:
+    """Simulate raw data of a phantom with the sequence, engine and trajectory of a protocol.
+
+    The folder receives ``scan.mrd``, ``protocol.yaml`` and the true maps in ``truth`` (BIDS), so that
+    ``epgbloch reconstruct`` runs on it. Without a trajectory in the protocol, it is golden-angle radial. B1
+    is 1 unless the dictionary has several values of it; then it varies over their range.
+
+    Raises
+    ------
+    ValueError
+        If the protocol is not valid, a number is out of range, or nilearn is missing for "mni152".
+    OSError
+        If the folder holds an earlier result and `force` is not set, or cannot be written.
+    """
+    protocol = load_protocol(protocol_path)
+    for option, number in (("--matrix", matrix), ("--repetitions", n_repetitions)):
+        if number < 1:
+            raise ValueError(f"{option} {number}: must be at least 1")
+    if seed < 0:
+        raise ValueError(f"--seed {seed}: must be at least 0")
+    n_readouts, n_samples = n_repetitions * protocol.sequence.n_pulses, _OVERSAMPLING * matrix
+    n_bytes = 8 * n_readouts * n_samples * (n_coils + 1)
+    with new_folder(out, "phantom", force=force, n_bytes=n_bytes) as output:
+        phantom = _make(template, matrix, n_coils, _b1_range(protocol))
+        trajectory = (
+            golden_angle_radial(n_readouts, n_samples)
+            if protocol.trajectory is None
+            else protocol.trajectory(n_readouts, n_samples, phantom.matrix)
+        )
+        with console.step(f"Raw data of a phantom: {n_readouts} readouts, {n_coils} coils"):
+            acquisition = simulate_acquisition(
+                phantom,
+                protocol.model,
+                protocol.sequence,
+                trajectory,
+                snr=snr,
+                seed=seed,
+            )
+            write_ismrmrd(output.path / "scan.mrd", [acquisition])
+        output.provenance.update(
+            {
+                "template": template,
+                "matrix": matrix,
+                "n_coils": n_coils,
+                "snr": snr,
+                "n_repetitions": n_repetitions,
+                "seed": seed,
+                "model": protocol.model.settings(),
+                "protocol": protocol.text,
+            }
+        )
+        write_bids(
+            output.path / "truth",
+            [phantom.truth()],
+            affine=acquisition.affine,
+            provenance=output.provenance,
+        )
+        (output.path / "protocol.yaml").write_text(protocol.text, encoding="utf-8")
+    console.result(f"wrote {out}: scan.mrd, protocol.yaml, truth/")
+    console.result(f"next: epgbloch reconstruct {out}/scan.mrd --protocol {out}/protocol.yaml --out maps")
+    return phantom
+
+
+def _make(template: str, matrix: int, n_coils: int, b1_range: tuple[float, float]) -> Phantom:
+    make = {"analytic": analytic_head, "mni152": mni152_head}[template]
+    try:
+        return make((matrix, matrix), n_coils=n_coils, b1_range=b1_range)
+    except ImportError as error:
+        raise ValueError(str(error)) from error
+
+
+def _b1_range(protocol: Protocol) -> tuple[float, float]:
+    """Range of the transmit field: 0.8 to 1.2, where the dictionary reaches that far."""
+    if protocol.grid is None or protocol.grid.b1.size == 1:
+        return 1.0, 1.0
+    return max(0.8, float(protocol.grid.b1.min())), min(1.2, float(protocol.grid.b1.max()))

@@ -1,0 +1,220 @@
+"""Protocols: YAML files that describe a sequence, a dictionary and a reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from dictionaries.grid import Grid, linear_axis, log_axis
+from epgbloch import EPGBloch, Sequence
+from jobs.protocol_sequence import read_sequence
+from jobs.protocol_values import ProtocolError, Section, read_yaml
+from reconstruction.inversion import N_ITERATIONS
+from reconstruction.pipeline import COIL_METHODS
+from reconstruction.rawdata import TRAJECTORY_UNITS
+
+__all__ = ["Protocol", "ProtocolError", "load_protocol"]
+
+DEFAULT_RANK = 5
+
+Trajectory = Callable[[int, int, tuple[int, int]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Protocol:
+    """What a protocol file says, in SI units and radians.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    text : str
+        YAML text that says the same without other files: the file itself, or, where it refers to CSV files,
+        its content with their numbers.
+    sequence : Sequence
+        Section ``sequence``.
+    model : EPGBloch
+        Section ``engine``.
+    grid : Grid or None
+        Section ``dictionary``; None where the section is absent.
+    rank : int
+        Length of the temporal basis.
+    n_iterations : int
+        Iterations of the reconstruction.
+    coil_method : str
+        Estimator of the coil sensitivities, a name in `reconstruction.pipeline.COIL_METHODS`.
+    correct_receive_field : bool
+        Whether the proton density is divided by an estimate of the receive field.
+    slices : tuple of int or None
+        Slices to reconstruct, counted from 0; None: all.
+    trajectory : callable or None
+        Function of (n_readouts, n_samples, matrix) that returns the trajectory [cycles per pixel]; None: the
+        raw data hold it.
+    trajectory_units : str
+        Units of the trajectory in the raw data, one of `TRAJECTORY_UNITS`.
+    """
+
+    path: Path
+    text: str
+    sequence: Sequence
+    model: EPGBloch
+    grid: Grid | None
+    rank: int
+    n_iterations: int
+    coil_method: str
+    correct_receive_field: bool
+    slices: tuple[int, ...] | None
+    trajectory: Trajectory | None
+    trajectory_units: str
+
+    def changed(self, **values: Any) -> Protocol:
+        """Protocol with other values of its fields, except for those that are None."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    def required_grid(self) -> Grid:
+        """Grid of the dictionary.
+
+        Raises
+        ------
+        ProtocolError
+            If the protocol has no section ``dictionary``.
+        """
+        if self.grid is None:
+            raise ProtocolError(f"{self.path}: dictionary: missing; this command needs the grid of T1 and T2")
+        return self.grid
+
+
+def load_protocol(path: str | Path) -> Protocol:
+    """Read and check a protocol.
+
+    The annotated example ``examples/protocol.yaml`` lists every key. CSV files are relative to the protocol.
+
+    Raises
+    ------
+    ProtocolError
+        If the file cannot be read, a key is unknown, missing or has the wrong unit, or a value is out of
+        range; the message has the form ``protocol.yaml: sequence.te_ms: ...``.
+    """
+    path = Path(path)
+    text, content = read_yaml(path)
+    keys = ("sequence", "dictionary", "engine", "reconstruction", "trajectory", "trajectory_units")
+    top = Section(path, "", content, keys)
+    top.require("sequence")
+    sequence = read_sequence(top)
+    dictionary = top.section("dictionary", ("t1_ms", "t2_ms", "b1", "off_resonance_hz", "rank"))
+    reconstruction = top.section("reconstruction", ("iterations", "coils", "correct_receive_field", "slices"))
+    slices = None
+    if reconstruction.has("slices"):
+        slices = reconstruction.counts("slices", at_least=0)
+    trajectory = _trajectory(top) if top.has("trajectory") else None
+    units = top.text("trajectory_units", TRAJECTORY_UNITS, "cycles_per_pixel")
+    if trajectory is not None and units != "cycles_per_pixel":
+        raise top.error("trajectory_units", "a computed trajectory is in cycles_per_pixel; remove this key")
+    if content != read_yaml(path)[1]:  # numbers from CSV files replaced their references
+        text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
+    return Protocol(
+        path=path,
+        text=text,
+        sequence=sequence,
+        model=_engine(top),
+        grid=_grid(dictionary) if top.has("dictionary") else None,
+        rank=dictionary.count("rank", DEFAULT_RANK),
+        n_iterations=reconstruction.count("iterations", N_ITERATIONS),
+        coil_method=reconstruction.text("coils", tuple(COIL_METHODS), "espirit"),
+        correct_receive_field=reconstruction.flag("correct_receive_field", True),
+        slices=slices,
+        trajectory=trajectory,
+        trajectory_units=units,
+    )
+
+
+def _grid(section: Section) -> Grid:
+    section.require("t1_ms", "t2_ms")
+    with section.located():
+        return Grid(
+            t1=1e-3 * _axis(section, "t1_ms", above=0),
+            t2=1e-3 * _axis(section, "t2_ms", above=0),
+            b1=_axis(section, "b1", 1.0, above=0),
+            off_resonance=_axis(section, "off_resonance_hz", 0.0),
+        )
+
+
+def _axis(section: Section, key: str, default: float | None = None, **limits: float) -> NDArray[np.float64]:
+    """Values of an axis: a number, a list, a CSV column, {log: [first, last, n]} or {linear: ...}."""
+    value = section.values.get(key)
+    if not isinstance(value, dict) or "csv" in value:
+        return section.vector(key, default, **limits)
+    spacings = {"log": log_axis, "linear": linear_axis}
+    if len(value) != 1 or next(iter(value)) not in spacings:
+        raise section.error(
+            key, "give a number, a list, {log: [first, last, n]} or {linear: [first, last, n]}"
+        )
+    (spacing,) = value
+    axis = section.section(key, (spacing,))
+    numbers = axis.vector(spacing).tolist()
+    if len(numbers) != 3 or numbers[2] % 1:
+        raise axis.error(spacing, f"takes [first, last, number of values]; got {numbers}")
+    with axis.located(spacing):
+        return spacings[spacing](numbers[0], numbers[1], int(numbers[2]))
+
+
+def _engine(top: Section) -> EPGBloch:
+    section = top.section("engine", ("n_states", "tolerance", "n_subslices", "slice_extent"))
+    with section.located():
+        return EPGBloch(
+            n_states=section.count("n_states", 1) if section.has("n_states") else None,
+            tolerance=section.number("tolerance", 1e-4, above=0),
+            n_subslices=section.count("n_subslices", 32),
+            slice_extent=section.number("slice_extent", 3.0, above=0),
+        )
+
+
+def _trajectory(top: Section) -> Trajectory:
+    keys = ("golden_angle_radial", "spiral")
+    section = top.section("trajectory", keys)
+    if len(section.values) != 1:
+        raise section.error("", f"give one of {', '.join(keys)}, or remove the section to use the file's")
+    (kind,) = section.values
+    return _radial(section) if kind == "golden_angle_radial" else _spiral(section)
+
+
+def _radial(trajectory: Section) -> Trajectory:
+    section = trajectory.section(
+        "golden_angle_radial", ("first_angle_deg", "angle_increment_deg", "n_skipped")
+    )
+    options: dict[str, Any] = {
+        "first_angle": np.deg2rad(section.number("first_angle_deg", 0.0)),
+        "n_skipped": section.count("n_skipped", 0, at_least=0),
+    }
+    if section.has("angle_increment_deg"):
+        options["angle_increment"] = np.deg2rad(section.number("angle_increment_deg", 0.0))
+
+    def trajectory_of(n_readouts: int, n_samples: int, matrix: tuple[int, int]) -> NDArray[np.float32]:
+        from reconstruction.trajectory import golden_angle_radial
+
+        return golden_angle_radial(n_readouts, n_samples, **options)
+
+    return trajectory_of
+
+
+def _spiral(trajectory: Section) -> Trajectory:
+    section = trajectory.section("spiral", ("n_interleaves", "density_exponent", "angle_increment_deg"))
+    options: dict[str, Any] = {
+        "n_interleaves": section.count("n_interleaves", 48),
+        "density_exponent": section.number("density_exponent", 2.0, at_least=1),
+    }
+    if section.has("angle_increment_deg"):
+        options["angle_increment"] = np.deg2rad(section.number("angle_increment_deg", 0.0))
+
+    def trajectory_of(n_readouts: int, n_samples: int, matrix: tuple[int, int]) -> NDArray[np.float32]:
+        from reconstruction.trajectory import variable_density_spiral
+
+        return variable_density_spiral(n_readouts, n_samples, matrix=matrix, **options)
+
+    return trajectory_of

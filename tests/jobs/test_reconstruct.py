@@ -1,0 +1,293 @@
+"""From a phantom to maps by the command line."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from reconstruction.phantom_templates import TISSUES, analytic_head
+from reconstruction.rawdata import read_ismrmrd, write_ismrmrd
+from reconstruction.trajectory import golden_angle_radial
+
+PROTOCOL = """
+sequence:
+  flip_angle_deg: {train: sin_squared, n_pulses: 60, angles_deg: [20, 60, 40]}
+  tr_ms: 12
+  te_ms: 4
+  inversion_time_ms: 20
+dictionary:
+  t1_ms: {log: [200, 5000, 60]}
+  t2_ms: {log: [20, 2500, 60]}
+  rank: 4
+reconstruction: {iterations: 3, coils: adaptive}
+"""
+MATRIX = 48
+# Names in the order in which they are sorted.
+MAPS = ["PDmap", "T1map", "T2map"]
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def read(folder, name="T1map"):
+    (path,) = folder.glob(f"sub-*/*/*_{name}.nii.gz")
+    return nib.load(path)
+
+
+def same(first, second):
+    """Whether maps agree but for the rounding of threads, which turns the match of a few voxels."""
+    ours, theirs = (np.asarray(read(folder).dataobj) for folder in (first, second))
+    return np.mean(ours != theirs) < 0.01
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    """Folder of the phantom: four trains of 60 readouts."""
+    folder = tmp_path_factory.mktemp("phantom")
+    (folder / "protocol.yaml").write_text(PROTOCOL)
+    arguments = ["--matrix", MATRIX, "--coils", 3, "--repetitions", 4, "--snr", 100]
+    run("phantom", "--protocol", folder / "protocol.yaml", "--out", folder / "out", *arguments)
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory, phantom):
+    """Maps of the phantom."""
+    folder = tmp_path_factory.mktemp("maps") / "maps"
+    run("reconstruct", phantom / "scan.mrd", "--protocol", phantom / "protocol.yaml", "--out", folder)
+    return folder
+
+
+def test_phantom_folder(phantom):
+    scan = read_ismrmrd(phantom / "scan.mrd")
+    assert (scan.n_coils, scan.n_readouts, scan.n_samples, scan.matrix) == (3, 240, 96, (MATRIX, MATRIX))
+    np.testing.assert_array_equal(scan.acquisition(0).trajectory, golden_angle_radial(240, 96))
+    assert (phantom / "protocol.yaml").read_text() == PROTOCOL
+    truth = analytic_head((MATRIX, MATRIX), n_coils=3, b1_range=(1, 1)).truth()
+    np.testing.assert_array_equal(read(phantom / "truth", "T2map").dataobj[:, :, 0].T, truth.t2)
+    # NIfTI holds single precision.
+    np.testing.assert_allclose(read(phantom / "truth").affine, scan.acquisition(0).affine, rtol=1e-6)
+
+
+def test_maps_match_the_truth(tmp_path, phantom):
+    arguments = ["--protocol", phantom / "protocol.yaml", "--out", tmp_path / "maps", "--iterations", 12]
+    run("reconstruct", phantom / "scan.mrd", *arguments)
+    head = analytic_head((MATRIX, MATRIX), n_coils=3)
+    t1, t2, pd = (
+        np.asarray(read(tmp_path / "maps", name).dataobj)[:, :, 0].T for name in ("T1map", "T2map", "PDmap")
+    )
+    ratios = []
+    for tissue in ("white matter", "deep gray matter"):  # the others fill hardly a pixel of 5 mm
+        voxels = head.pure_mask() & (head.label == head.names.index(tissue) + 1)
+        assert voxels.sum() > 20
+        true_t1, true_t2, true_pd = TISSUES[tissue]
+        # One step of the grid: 5.6 % in T1, 8.5 % in T2.
+        assert np.median(t1[voxels]) == pytest.approx(true_t1, rel=0.056)
+        assert np.median(t2[voxels]) == pytest.approx(true_t2, rel=0.085)
+        ratios.append(np.median(pd[voxels]) / true_pd)
+    assert ratios[0] == pytest.approx(ratios[1], rel=0.05)  # as PD follows T2; the scale is arbitrary
+
+
+def test_folder_is_a_bids_dataset_with_provenance(maps):
+    names = sorted(path.relative_to(maps).as_posix() for path in maps.rglob("*") if path.is_file())
+    anat = [f"sub-01/anat/sub-01_{name}.{ending}" for name in MAPS for ending in ("json", "nii.gz")]
+    top = [".bidsignore", "dataset_description.json", "figures/slice-00.png", "provenance.json"]
+    assert names == [*top, *anat]
+    content = json.loads((maps / "provenance.json").read_text())
+    assert content["command"] == "epgbloch reconstruct"
+    assert content["scan"] == "scan.mrd"
+    assert content["protocol"] == PROTOCOL
+    assert (content["n_iterations"], content["coil_method"], content["dictionary"]["rank"]) == (
+        3,
+        "adaptive",
+        4,
+    )
+    assert content["files"] == [name for name in names if name != "provenance.json"]
+    (record,) = content["slices"]
+    assert record["n_voxels"] == np.count_nonzero(read(maps).dataobj)
+    assert len(record["relative_residuals"]) == 4
+    assert record["relative_residuals"][0] == 1
+    assert not record["converged"]
+    assert 0.9 < record["median_correlation"] <= 1
+    sidecar = json.loads((maps / "sub-01/anat/sub-01_T1map.json").read_text())
+    assert sidecar["Provenance"]["slices"] == content["slices"]
+
+
+def test_summary_names_the_maps(tmp_path, phantom, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--protocol", phantom / "protocol.yaml", "--out", "maps", "--subject", "x7"]
+    result = run("reconstruct", phantom / "scan.mrd", *arguments)
+    for name in MAPS:
+        assert f"wrote maps/sub-x7/anat/sub-x7_{name}.nii.gz\n" in result.stdout
+    for word in ("voxels", "residual", "converged", "no", "median corr.", "time"):
+        assert word in result.stdout
+
+
+def test_stored_dictionary_gives_the_same_maps(tmp_path, phantom, maps):
+    protocol = phantom / "protocol.yaml"
+    result = run("dictionary", protocol, "--out", tmp_path / "dict.h5")
+    assert f"wrote {tmp_path}/dict.h5" in result.stdout
+    arguments = ["--protocol", protocol, "--dictionary", tmp_path / "dict.h5"]
+    run("reconstruct", phantom / "scan.mrd", *arguments, "--out", tmp_path / "maps")
+    assert same(tmp_path / "maps", maps)
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "value"),
+    [
+        (["--iterations", 2], "n_iterations", 2),
+        (["--coils", "espirit"], "coil_method", "espirit"),
+        (["--rank", 3], "dictionary", 3),
+    ],
+)
+def test_options_replace_the_protocol(tmp_path, phantom, maps, options, key, value):
+    arguments = ["--protocol", phantom / "protocol.yaml", "--out", tmp_path / "maps", *options]
+    run("reconstruct", phantom / "scan.mrd", *arguments)
+    content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
+    assert (content[key]["rank"] if key == "dictionary" else content[key]) == value
+    assert not same(tmp_path / "maps", maps)
+
+
+def test_receive_field_correction_can_be_left_out(tmp_path, phantom, monkeypatch):
+    # The phantom is too small for a field of its own.
+    monkeypatch.setattr(
+        "reconstruction.pipeline.estimate_receive_field", lambda maps: (np.full(maps.mask.shape, 4.0), 1)
+    )
+    for correct in ("true", "false"):
+        text = PROTOCOL.replace("iterations: 3", f"iterations: 3, correct_receive_field: {correct}")
+        (tmp_path / f"{correct}.yaml").write_text(text)
+        options = ["--protocol", tmp_path / f"{correct}.yaml", "--out", tmp_path / correct]
+        run("reconstruct", phantom / "scan.mrd", *options)
+    corrected, plain = (np.asarray(read(tmp_path / name, "PDmap").dataobj) for name in ("true", "false"))
+    assert np.median(plain[plain > 0] / corrected[plain > 0]) == pytest.approx(4, rel=1e-3)  # threads
+
+
+def test_b1_axis_gives_a_b1_map(tmp_path):
+    text = PROTOCOL.replace("rank: 4", "b1: {linear: [0.9, 1.1, 3]}\n  rank: 4").replace("60]}", "12]}")
+    (tmp_path / "protocol.yaml").write_text(text)
+    options = ["--protocol", tmp_path / "protocol.yaml"]
+    run("phantom", *options, "--out", tmp_path / "phantom", "--matrix", 16, "--coils", 2)
+    truth = np.asarray(read(tmp_path / "phantom" / "truth", "TB1map").dataobj)
+    assert 90 <= truth[truth > 0].min() < 95  # percent, over the range of the dictionary
+    assert 105 < truth.max() <= 110
+    run("reconstruct", tmp_path / "phantom" / "scan.mrd", *options, "--out", tmp_path / "maps")
+    assert set(np.unique(read(tmp_path / "maps", "TB1map").dataobj).round()) == {0, 90, 100, 110}
+
+
+def test_trajectory_of_the_protocol_replaces_a_missing_one(tmp_path, phantom, maps):
+    shutil.copy(phantom / "scan.mrd", tmp_path / "scan.mrd")
+    with h5py.File(tmp_path / "scan.mrd", "r+") as file:
+        table = file["dataset/data"][...]
+        table["head"]["trajectory_dimensions"] = 0
+        file["dataset/data"][...] = table
+    (tmp_path / "protocol.yaml").write_text(f"{PROTOCOL}trajectory: {{golden_angle_radial: }}\n")
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps"]
+    run("reconstruct", tmp_path / "scan.mrd", *options)
+    assert same(tmp_path / "maps", maps)
+
+
+def test_phantom_takes_the_trajectory_of_the_protocol(tmp_path):
+    (tmp_path / "protocol.yaml").write_text(f"{PROTOCOL}trajectory: {{spiral: {{n_interleaves: 16}}}}\n")
+    options = [
+        "--protocol",
+        tmp_path / "protocol.yaml",
+        "--out",
+        tmp_path / "out",
+        "--matrix",
+        16,
+        "--coils",
+        2,
+    ]
+    run("phantom", *options)
+    trajectory = read_ismrmrd(tmp_path / "out" / "scan.mrd").acquisition(0).trajectory
+    assert not trajectory[:, 0].any()  # spirals start in the centre, spokes do not
+
+
+def test_trajectory_units(tmp_path, phantom, maps):
+    shutil.copy(phantom / "scan.mrd", tmp_path / "scan.mrd")
+    with h5py.File(tmp_path / "scan.mrd", "r+") as file:
+        table = file["dataset/data"][...]
+        for record in table:
+            record["traj"] *= np.float32(MATRIX)
+        file["dataset/data"][...] = table
+    (tmp_path / "protocol.yaml").write_text(f"{PROTOCOL}trajectory_units: cycles_per_fov\n")
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps"]
+    run("reconstruct", tmp_path / "scan.mrd", *options)
+    assert same(tmp_path / "maps", maps)
+
+
+@pytest.fixture
+def slices(tmp_path):
+    """Three small slices with falling position along z, each with another T1 map."""
+    text = PROTOCOL.replace("60]}", "12]}")
+    (tmp_path / "protocol.yaml").write_text(text)
+    options = [
+        "--protocol",
+        tmp_path / "protocol.yaml",
+        "--out",
+        tmp_path / "one",
+        "--matrix",
+        16,
+        "--coils",
+        2,
+    ]
+    run("phantom", *options)
+    one = read_ismrmrd(tmp_path / "one" / "scan.mrd").acquisition(0)
+    acquisitions = []
+    for number, height in enumerate((20.0, 12.0, 4.0)):
+        affine = one.affine.copy()
+        affine[2, 3] = height
+        kspace = one.kspace * (1 + number)  # the proton density tells the slices
+        acquisitions.append(replace(one, kspace=kspace, slice_index=number, affine=affine))
+    return acquisitions
+
+
+def reconstruct_slices(folder, acquisitions, reconstruction=""):
+    write_ismrmrd(folder / "scan.mrd", acquisitions)
+    text = (folder / "protocol.yaml").read_text()
+    (folder / "protocol.yaml").write_text(text.replace("iterations: 3", f"iterations: 3{reconstruction}"))
+    options = ["--protocol", folder / "protocol.yaml", "--out", folder / "maps"]
+    return CliRunner().invoke(app, ["reconstruct", *map(str, [folder / "scan.mrd", *options])])
+
+
+def test_slices_are_stacked_along_their_normal(tmp_path, slices):
+    result = reconstruct_slices(tmp_path, slices)
+    assert result.exit_code == 0, result.output
+    image = read(tmp_path / "maps", "PDmap")
+    assert image.shape == (16, 16, 3)
+    expected = slices[0].affine.copy()
+    expected[:3, 2], expected[2, 3] = [0, 0, 8], 4  # gaps of 3 mm between slices of 5 mm
+    np.testing.assert_allclose(image.affine, expected, atol=1e-4)  # float32 positions
+    densities = [np.median(plane[plane > 0]) for plane in np.moveaxis(np.asarray(image.dataobj), 2, 0)]
+    np.testing.assert_allclose(np.array(densities) / densities[2], [3, 2, 1], rtol=1e-2)  # noise in the mask
+    for number in range(3):
+        assert (tmp_path / "maps" / "figures" / f"slice-{number:02d}.png").is_file()
+    records = json.loads((tmp_path / "maps" / "provenance.json").read_text())["slices"]
+    assert [record["slice"] for record in records] == [2, 1, 0]
+
+
+def test_chosen_slices(tmp_path, slices):
+    result = reconstruct_slices(tmp_path, slices, ", slices: [1]")
+    assert result.exit_code == 0, result.output
+    image = read(tmp_path / "maps", "PDmap")
+    assert image.shape == (16, 16, 1)
+    np.testing.assert_allclose(image.affine, slices[1].affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("shift", [5.0, -8.0])  # an uneven gap; two slices in one place
+def test_uneven_slices_are_refused(tmp_path, slices, shift):
+    affine = slices[0].affine.copy()
+    affine[2, 3] += shift
+    result = reconstruct_slices(tmp_path, [replace(slices[0], affine=affine), *slices[1:]])
+    assert result.exit_code == 1
+    assert "the slices do not form a volume" in result.stderr
+    assert not (tmp_path / "maps").exists()
