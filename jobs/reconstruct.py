@@ -263,10 +263,9 @@ def _report(results: list[SliceResult], console: Console) -> None:
                 f"{result.maps.mask.sum()}",
                 f"{len(inversion.residuals) - 1}",
                 f"{inversion.residuals[-1]:.2g}",
-                "yes" if inversion.converged else "no",
                 f"{result.median_correlation:.4f}",
                 f"{result.seconds:.1f} s",
             )
         )
-    columns = ("slice", "voxels", "iterations", "residual", "converged", "median corr.", "time")
+    columns = ("slice", "voxels", "iterations", "residual", "median correlation", "time")
     console.table(columns, rows)

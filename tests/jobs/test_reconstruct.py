@@ -128,7 +128,7 @@ def test_summary_names_the_maps(tmp_path, phantom, monkeypatch):
     result = run("reconstruct", phantom / "scan.mrd", *arguments)
     for name in MAPS:
         assert f"wrote maps/sub-x7/anat/sub-x7_{name}.nii.gz\n" in result.stdout
-    for word in ("voxels", "residual", "converged", "no", "median corr.", "time"):
+    for word in ("voxels", "iterations", "residual", "median correlation", "time"):
         assert word in result.stdout
 
 
