@@ -30,7 +30,8 @@ def sequence_differences(stored: Sequence, given: Sequence) -> list[str]:
 
 
 def _vector(name: str, unit: str, stored: NDArray[Any], given: NDArray[Any]) -> list[str]:
-    different = np.flatnonzero(stored != given)
+    # below the steps of Sequence.fingerprint
+    different = np.flatnonzero(np.abs(stored - given) > (1e-9 if unit == "rad" else 1e-12))
     if not different.size:
         return []
     i = different[0]
@@ -41,7 +42,9 @@ def _vector(name: str, unit: str, stored: NDArray[Any], given: NDArray[Any]) -> 
 
 
 def _scalar(name: str, unit: str, stored: Any, given: Any) -> list[str]:
-    if stored == given:
+    if stored == given or (
+        isinstance(stored, float) and given is not None and np.isclose(stored, given, 1e-9)
+    ):
         return []
     left, right = ("None" if value is None else f"{value} {unit}".rstrip() for value in (stored, given))
     return [f"{name} is {left} in the dictionary, {right} given"]
@@ -54,7 +57,9 @@ def _pulses(stored: RFPulse | None, given: RFPulse | None) -> list[str]:
     found = []
     for name, unit in (("duration", "s"), ("bandwidth", "Hz"), ("slice_thickness", "m"), ("center", "s")):
         found += _scalar(f"pulse.{name}", unit, getattr(stored, name), getattr(given, name))
-    if not np.array_equal(stored.waveform, given.waveform):
+    if stored.n_steps != given.n_steps or not np.allclose(
+        stored.step_rotation, given.step_rotation, rtol=0, atol=1e-12
+    ):
         left, right = (f"{pulse.name} of {pulse.n_steps} steps" for pulse in (stored, given))
         found.append(f"pulse.waveform differs ({left} in the dictionary, {right} given)")
     return found

@@ -14,8 +14,7 @@ def real_vector(name: str, value: ArrayLike, unit: str) -> NDArray[np.float64]:
         raw = np.asarray(value)
         if raw.dtype.kind not in "iuf":
             raise TypeError
-        # -0.0 becomes 0.0, so that equal vectors have equal bytes in fingerprints
-        array = np.atleast_1d(raw.astype(np.float64)) + 0.0
+        array = np.atleast_1d(raw.astype(np.float64))
     except (TypeError, ValueError):
         raise ValueError(
             f"{name}={value!r} is not numeric; give real numbers in {unit or 'plain units'}"
@@ -70,3 +69,11 @@ def broadcast(n: int, what: str, **arrays: NDArray[Any]) -> list[NDArray[Any]]:
     for array in result:
         array.setflags(write=False)
     return result
+
+
+def rounded_bytes(values: ArrayLike, unit: float) -> bytes:
+    """Return the values as whole multiples of `unit`, for fingerprints that rounding errors do not change."""
+    array = np.asarray(values)
+    if np.iscomplexobj(array):
+        array = np.stack([array.real, array.imag])
+    return np.round(array / unit).astype("<i8").tobytes()

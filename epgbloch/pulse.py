@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch._checks import positive_number, real_number, require_count
+from epgbloch._checks import positive_number, real_number, require_count, rounded_bytes
 from epgbloch.constants import GAMMA_BAR
 
 RECT_FWHM = 1.206709
@@ -153,14 +153,11 @@ class RFPulse:
 
     def fingerprint(self) -> str:
         """Return a hexadecimal SHA-256 of everything that affects the simulation."""
-        numbers = [
-            self.duration,
-            self.bandwidth,
-            -1.0 if self.slice_thickness is None else self.slice_thickness,
-            self.center,
-        ]
-        digest = hashlib.sha256(np.asarray(numbers, dtype="<f8").tobytes())
-        digest.update(self.waveform.astype("<c16").tobytes())
+        thickness = -1.0 if self.slice_thickness is None else self.slice_thickness
+        lengths = np.array([self.duration, self.center, thickness], dtype=np.float64)
+        digest = hashlib.sha256(rounded_bytes(lengths, 1e-12))
+        digest.update(rounded_bytes(self.bandwidth, 1e-6))
+        digest.update(rounded_bytes(self.step_rotation, 1e-12))
         return digest.hexdigest()
 
 
@@ -173,8 +170,7 @@ def _finite_samples(value: ArrayLike) -> NDArray[Any]:
     kind = samples.dtype.kind
     if kind not in "iufc" or samples.ndim != 1 or samples.size == 0 or not np.all(np.isfinite(samples)):
         raise ValueError("waveform must be a non-empty vector of finite numbers; check its values")
-    # -0.0 becomes 0.0, so that equal waveforms have equal bytes in fingerprints
-    return samples.astype(np.complex128 if kind == "c" else np.float64) + 0.0
+    return samples.astype(np.complex128 if kind == "c" else np.float64)
 
 
 def _bandwidth(duration: float, time_bandwidth_product: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch._checks import broadcast, real_number, real_vector, require
+from epgbloch._checks import broadcast, real_number, real_vector, require, rounded_bytes
 from epgbloch.pulse import RFPulse
 
 SPOILINGS = ("gradient", "rf", "balanced")
@@ -183,15 +183,17 @@ class Sequence:
     def fingerprint(self) -> str:
         """Return a hexadecimal SHA-256 of everything that affects the signal.
 
-        Equal sequences have equal fingerprints on every machine; dictionaries carry it.
+        Angles count in steps of 1e-9 rad and times in steps of 1e-12 s, so that the rounding of computed
+        trains, which may differ between machines, does not matter. Dictionaries carry it.
         """
         digest = hashlib.sha256(b"epgbloch sequence 1")
-        for vector in (self.flip_angle, self.tr, self.te, self.rf_phase):
-            digest.update(np.asarray(vector, dtype="<f8").tobytes())
-        inversion = [np.nan, 0.0]
+        for angles in (self.flip_angle, self.rf_phase):
+            digest.update(rounded_bytes(angles, 1e-9))
+        for times in (self.tr, self.te):
+            digest.update(rounded_bytes(times, 1e-12))
         if self.inversion_time is not None:
-            inversion = [self.inversion_time, self.inversion_efficiency]
-        digest.update(np.asarray(inversion, dtype="<f8").tobytes())
+            digest.update(b"inverted" + rounded_bytes(self.inversion_time, 1e-12))
+            digest.update(rounded_bytes(self.inversion_efficiency, 1e-9))
         digest.update(b"balanced" if self.spoiling == "balanced" else b"dephased")
         digest.update(b"" if self.pulse is None else self.pulse.fingerprint().encode())
         return digest.hexdigest()
