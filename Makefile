@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 
-.PHONY: demo test test-all lint bench figures clean
+.PHONY: demo test test-all lint bench bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -30,8 +31,20 @@ lint: $(VENV)/.installed
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py
 
+# torch comes first and keeps its version, so that blochsim does not choose another
+$(PEERS)/.installed: pyproject.toml
+	@echo "Creating $(PEERS) and installing epgbloch beside its peers (a few minutes the first time) ..."
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--editable '.[peers]' torch==2.13.0 blochsim==0.0.14
+	@touch $@
+
+bench-peers: $(PEERS)/.installed
+	@$(PEERS)/bin/python benchmarks/peers.py
+
 figures: $(VENV)/.installed
 	@$(BIN)/python docs/make_figures.py
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

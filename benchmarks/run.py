@@ -4,52 +4,19 @@ Candidates run in turn in one process, several rounds; the figures are medians. 
 thread, wall time for all threads. Differences between the answers are recorded with the times.
 """
 
-import json
-import os
-import platform
-import statistics
-import time
 from datetime import date
-from pathlib import Path
 
 import numba
 import numpy as np
 from cases import N_STATES, reference_sequence, reference_tissue
+from measure import machine, measure, write_results
 from numpy_epg import simulate
 from rich.console import Console
 
 from epgbloch import EPGBloch, __version__
 
-RESULTS = Path(__file__).parent / "results"
 N_ATOMS = 1000
 N_ROUNDS = 7
-
-
-def measure(candidates):
-    """Run every candidate once for warm-up, then `N_ROUNDS` times in turn: (answers, CPU s, wall s)."""
-    answers = {name: run() for name, run in candidates.items()}
-    cpu = {name: [] for name in candidates}
-    wall = {name: [] for name in candidates}
-    for _ in range(N_ROUNDS):
-        for name, run in candidates.items():
-            start_cpu, start_wall = time.process_time(), time.perf_counter()
-            run()
-            cpu[name].append(time.process_time() - start_cpu)
-            wall[name].append(time.perf_counter() - start_wall)
-    return (
-        answers,
-        {n: statistics.median(v) for n, v in cpu.items()},
-        {n: statistics.median(v) for n, v in wall.items()},
-    )
-
-
-def machine():
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].split(":", 1)[1].strip() if lines else model
-    return f"{model}, {os.cpu_count()} cores"
 
 
 def main():
@@ -65,7 +32,7 @@ def main():
         "slice profile, 32 sub-slices, all threads": lambda: every.signal(selective, tissue),
     }
     with Console(stderr=True).status("Measuring the engine (about a minute) ..."):
-        answers, cpu, wall = measure(candidates)
+        answers, cpu, wall = measure(candidates, N_ROUNDS)
     expected = answers[numpy_name]
     error = np.abs(answers["instantaneous pulses"] - expected).max() / np.abs(expected).max()
     speedup = cpu[numpy_name] / cpu["instantaneous pulses"]
@@ -89,10 +56,7 @@ def main():
         f"One thread is {speedup:.0f} times as fast as numpy; the signals differ by {error:.0e} "
         "of the maximum.",
     ]
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "engine.json").write_text(json.dumps(record, indent=2) + "\n")
-    (RESULTS / "engine.md").write_text("\n".join(lines) + "\n")
-    print("\n".join(lines))
+    write_results("engine", record, lines)
 
 
 if __name__ == "__main__":

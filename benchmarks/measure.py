@@ -1,0 +1,51 @@
+"""Timing in turn, the name of the machine and the result files, shared by the benchmarks."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PAUSE_S = 0.05  # lets the idle threads of the candidate before stop spinning
+
+
+def measure(candidates, n_rounds):
+    """Run every candidate once for warm-up, then `n_rounds` times in turn.
+
+    Returns the answers and the medians of the CPU times and of the wall times [s], each by name.
+    CPU time counts for one thread, wall time for all threads.
+    """
+    answers = {name: run() for name, run in candidates.items()}
+    cpu = {name: [] for name in candidates}
+    wall = {name: [] for name in candidates}
+    for _ in range(n_rounds):
+        for name, run in candidates.items():
+            time.sleep(PAUSE_S)
+            start_cpu, start_wall = time.process_time(), time.perf_counter()
+            run()
+            cpu[name].append(time.process_time() - start_cpu)
+            wall[name].append(time.perf_counter() - start_wall)
+    return (
+        answers,
+        {name: statistics.median(seconds) for name, seconds in cpu.items()},
+        {name: statistics.median(seconds) for name, seconds in wall.items()},
+    )
+
+
+def machine():
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def write_results(name, record, lines):
+    """Write results/`name`.json and .md and print the latter."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
