@@ -42,6 +42,8 @@ class Acquisition:
     affine : ndarray, shape (4, 4), float64
         Maps voxel indices (x, y, z, 1) to millimetres in RAS (right, anterior, superior). Default: axes along
         R, A, S, pixel ``(nx // 2, ny // 2)`` on the isocentre, slices stacked along S by `slice_index`.
+    orientation_known : bool
+        Whether `affine` tells where the slice lies in the patient. Default: whether it was given.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Acquisition:
     slice_index: int = 0
     slice_thickness: float = 5e-3
     affine: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in from the geometry
+    orientation_known: bool = None  # type: ignore[assignment]  # filled in
 
     def __post_init__(self) -> None:
         self._convert()
@@ -83,6 +86,8 @@ class Acquisition:
         set_field("fov", (float(self.fov[0]), float(self.fov[1])))
         if not (np.isfinite(self.slice_thickness) and self.slice_thickness > 0):
             raise ValueError(f"slice_thickness={self.slice_thickness} must be a positive length in metres")
+        if self.orientation_known is None:
+            set_field("orientation_known", self.affine is not None)
         affine = self._default_affine() if self.affine is None else self.affine
         set_field("affine", np.array(affine, dtype=np.float64))
 
@@ -122,6 +127,32 @@ class Acquisition:
         """Pixel size (dy, dx) [m]."""
         return self.fov[0] / self.matrix[0], self.fov[1] / self.matrix[1]
 
+    @property
+    def dead_coils(self) -> NDArray[np.bool_]:
+        """Coils that are zero in all of k-space or have no noise, shape (n_coils,)."""
+        dead: NDArray[np.bool_] = np.logical_not(self.kspace.any(axis=(1, 2)))
+        if self.noise is not None:
+            variance = np.mean(np.abs(self.noise.astype(np.complex128)) ** 2, axis=1)
+            dead |= variance <= _DEAD_COIL * variance.max()
+        return dead
+
+    def without_dead_coils(self) -> Acquisition:
+        """The same acquisition with only the coils that are not among `dead_coils`.
+
+        Raises
+        ------
+        ValueError
+            If all are dead.
+        """
+        dead = self.dead_coils
+        if dead.all():
+            problem = "kspace" if not self.kspace.any() else "noise"
+            raise ValueError(f"{problem} is zero in all coils, so none can be used; check the raw data")
+        if not dead.any():
+            return self
+        noise = None if self.noise is None else self.noise[~dead]
+        return replace(self, kspace=self.kspace[~dead], noise=noise)
+
     def prewhitened(self) -> tuple[Acquisition, NDArray[np.complex64]]:
         """Acquisition whose coil noise is uncorrelated and of unit variance, and the matrix that makes it so.
 
@@ -153,7 +184,8 @@ class Acquisition:
         if n_noise < self.n_coils:
             raise ValueError(
                 f"noise has {n_noise} samples for {self.n_coils} coils: its covariance is singular; "
-                "give at least as many samples as coils (better 100 times as many) or skip prewhitening"
+                "record at least as many samples as coils (better 100 times as many), or leave the noise "
+                "readouts out of the raw data"
             )
         noise = self.noise.astype(np.complex128)
         covariance = noise @ noise.conj().T / n_noise
@@ -162,14 +194,15 @@ class Acquisition:
         if dead.size:
             raise ValueError(
                 f"coil {dead[0]} has noise variance {variance[dead[0]]:.3g} (largest of all coils "
-                f"{variance.max():.3g}): it is dead; remove coil(s) {dead.tolist()} from kspace and noise"
+                f"{variance.max():.3g}): coil(s) {dead.tolist()} are dead: use without_dead_coils()"
             )
         scale = np.sqrt(variance)
         smallest = np.linalg.eigvalsh(covariance / np.outer(scale, scale))[0]
         if smallest < _DEPENDENT_COILS:
             raise ValueError(
                 f"noise covariance is singular (smallest eigenvalue of the correlation {smallest:.3g}): "
-                "coils are linearly dependent; remove copies or compress the coils"
+                "coils are linearly dependent; in the raw data, remove copies of coils, or leave out the "
+                "noise readouts"
             )
         factor = np.linalg.cholesky(covariance)
         inverse = scipy.linalg.solve_triangular(factor, np.eye(self.n_coils), lower=True)
@@ -213,7 +246,7 @@ def _check_trajectory(trajectory: NDArray[np.float32], readouts_and_samples: tup
         raise ValueError(
             f"trajectory is {trajectory[readout, sample]} at readout {readout}, sample {sample} (largest "
             f"component of all {largest.max():.4g}); it must lie within [-0.5, 0.5] cycles per pixel: "
-            "check its units and the matrix"
+            "check its units (`trajectory_units`, also a key of protocols) and the matrix"
         )
     if largest.max() == 0:
         raise ValueError("trajectory is zero everywhere; give the k-space positions of the samples")

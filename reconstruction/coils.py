@@ -156,7 +156,8 @@ def espirit(
     if kernel_width < 1 or not kernel_width < calibration_width <= min(coils.shape[1:]):
         raise ValueError(
             f"kernel_width={kernel_width} and calibration_width={calibration_width} must satisfy "
-            f"1 <= kernel_width < calibration_width <= {min(coils.shape[1:])}, the smaller image side"
+            f"1 <= kernel_width < calibration_width <= {min(coils.shape[1:])}, the smaller image side; "
+            "for small matrices use adaptive_combine (in a protocol `reconstruction: {coils: adaptive}`)"
         )
     for name, value in (("threshold", threshold), ("crop", crop)):
         if not 0 <= value < 1:

@@ -122,6 +122,9 @@ def _norm(x: NDArray[np.complex64]) -> float:
 
 
 def _inner(x: NDArray[np.complex64], y: NDArray[np.complex64]) -> float:
-    """Real part of <x, y>, summed in double precision."""
+    """Real part of <x, y>, summed in double precision.
+
+    Not by BLAS, whose sums depend on its number of threads.
+    """
     parts = (np.ravel(array).view(np.float32).astype(np.float64) for array in (x, y))
-    return float(np.dot(*parts))
+    return float(np.einsum("i,i->", *parts))

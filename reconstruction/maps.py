@@ -18,10 +18,13 @@ _DESCRIPTION = "dataset_description.json"
 _QUANTITIES = {
     "T1map": ("anat", "s", "Longitudinal relaxation time T1"),
     "T2map": ("anat", "s", "Transverse relaxation time T2"),
-    "PDmap": ("anat", "arbitrary", "Magnitude of the proton density"),
+    "PDmap": ("anat", "arbitrary", "Magnitude of the proton density, each slice on its own scale"),
     "TB1map": ("fmap", "percent", "Transmit field relative to nominal"),
 }
 """Folder, unit and description of each BIDS suffix."""
+_UNKNOWN_ORIENTATION = (
+    "unknown: the raw data hold no directions; axes are columns, rows and slices of the image"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,8 @@ class Maps:
     t1, t2 : ndarray, shape (ny, nx), float32
         Relaxation times [s], positive within `mask`.
     pd : ndarray, shape (ny, nx), complex64
-        Proton density in arbitrary units, with the phase that the coil combination left.
+        Proton density in arbitrary units, which differ from slice to slice, with the phase that the coil
+        combination left.
     mask : ndarray, shape (ny, nx), bool
         Voxels in which the maps mean anything; outside, written maps are 0 and figures transparent.
     b1 : ndarray, shape (ny, nx), float32, or None
@@ -86,6 +90,7 @@ def write_bids(
     *,
     affine: ArrayLike,
     subject: str = "01",
+    orientation_known: bool = True,
     provenance: dict[str, Any],
 ) -> Path:
     """Write slices as a BIDS derivatives dataset and return its folder.
@@ -108,6 +113,9 @@ def write_bids(
         Maps voxel indices (x, y, z, 1) to millimetres in RAS; x counts columns, y rows and z slices.
     subject : str
         BIDS label, letters and digits.
+    orientation_known : bool
+        False where the affine does not tell where the slices lie in the patient: the images then carry only
+        the voxel size (qform and sform code 0, "unknown"), and the JSON files say so.
     provenance : dict
         What made the maps; goes into each JSON file. Values must fit JSON.
 
@@ -134,7 +142,7 @@ def write_bids(
         raise ValueError(f"subject={subject!r} must consist of letters and digits, as BIDS labels do")
     volumes = _volumes(maps)
     affine = _checked_affine(affine)
-    sidecars = _sidecars(provenance)
+    sidecars = _sidecars(provenance, orientation_known)
     _check_replaceable(folder, subject)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +153,7 @@ def write_bids(
             for suffix, volume in volumes.items():
                 path = new / _relative_path(subject, suffix)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                nib.save(_nifti(volume, affine), f"{path}.nii.gz")
+                nib.save(_nifti(volume, affine, orientation_known), f"{path}.nii.gz")
                 Path(f"{path}.json").write_text(sidecars[suffix], encoding="utf-8")
             (new / _DESCRIPTION).write_text(_dataset_description(), encoding="utf-8")
             _swap(new, folder, Path(temporary, "old"))
@@ -191,10 +199,15 @@ def _checked_affine(affine: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def _nifti(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> nib.Nifti1Image:
-    image = nib.Nifti1Image(np.asarray(volume, dtype=np.float32), affine)
-    image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="scanner")
+def _nifti(
+    volume: NDArray[np.float32], affine: NDArray[np.float64], orientation_known: bool
+) -> nib.Nifti1Image:
+    image = nib.Nifti1Image(np.asarray(volume, dtype=np.float32), affine if orientation_known else None)
+    if orientation_known:
+        image.set_sform(affine, code="scanner")
+        image.set_qform(affine, code="scanner")
+    else:
+        image.header.set_zooms(np.linalg.norm(affine[:3, :3], axis=0))
     image.header.set_xyzt_units(xyz="mm")
     return image
 
@@ -204,12 +217,13 @@ def _relative_path(subject: str, suffix: str) -> Path:
     return Path(f"sub-{subject}", _QUANTITIES[suffix][0], f"sub-{subject}_{suffix}")
 
 
-def _sidecars(provenance: dict[str, Any]) -> dict[str, str]:
+def _sidecars(provenance: dict[str, Any], orientation_known: bool) -> dict[str, str]:
     """Text of the JSON file for each BIDS suffix."""
+    notes = {} if orientation_known else {"Orientation": _UNKNOWN_ORIENTATION}
     try:
         return {
             suffix: json.dumps(
-                {"Units": units, "Description": description, "Provenance": provenance},
+                {"Units": units, "Description": description, **notes, "Provenance": provenance},
                 indent=2,
                 allow_nan=False,
             )

@@ -37,6 +37,7 @@ def plot_maps(
     maps: Maps,
     *,
     affine: ArrayLike,
+    orientation_known: bool = True,
     truth: Maps | None = None,
     title: str = "",
 ) -> Path:
@@ -58,6 +59,8 @@ def plot_maps(
         Result to draw.
     affine : array_like, shape (4, 4)
         Maps voxel indices (x, y, z, 1) to millimetres in RAS: gives pixel size and orientation.
+    orientation_known : bool
+        False where the affine does not tell where the slice lies in the patient: the letters are left out.
     truth : Maps or None
         Known maps of the same slice.
     title : str
@@ -98,6 +101,11 @@ def plot_maps(
         _draw_column(figure, dict(zip(rows, axes_column, strict=True)), quantity, affine)
         axes_column[0].set_title(quantity.title, color=_FOREGROUND, fontsize=13)
         axes_column[-1].set_xlabel("mm", color=_FOREGROUND)
+    if orientation_known:
+        letters = _oriented(maps.mask, affine)[1:]
+        for ax in axes.flat:
+            if ax.images:
+                _name_directions(ax, *letters)
     for row, axes_row in zip(rows, axes, strict=True):
         axes_row[0].set_ylabel(f"{row}\nmm" if truth is not None else "mm", color=_FOREGROUND)
     if title:
@@ -172,15 +180,18 @@ def _draw_column(
 
 def _draw(ax: Axes, image: NDArray[np.float64], affine: NDArray[np.float64], **colours: Any) -> Any:
     """Show an image with R, A and S right and up, in millimetres."""
-    oriented, right, up = _oriented(image, affine)
+    oriented, _, _ = _oriented(image, affine)
     y, x = _half_size(image, affine)
-    for letter, place in ((right, (0.97, 0.5)), (up, (0.5, 0.97))):
-        ax.text(*place, letter, color="0.6", ha="center", va="center", fontsize=8, transform=ax.transAxes)
     extent = (-x, x, -y, y)
     limits = ax.get_xlim(), ax.get_ylim()
     drawn = ax.imshow(oriented, origin="lower", extent=extent, interpolation="nearest", **colours)
     ax.set(xlim=limits[0], ylim=limits[1])
     return drawn
+
+
+def _name_directions(ax: Axes, right: str, up: str) -> None:
+    for letter, place in ((right, (0.97, 0.5)), (up, (0.5, 0.97))):
+        ax.text(*place, letter, color="0.6", ha="center", va="center", fontsize=8, transform=ax.transAxes)
 
 
 def _oriented(image: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], str, str]:

@@ -86,6 +86,7 @@ def simulate_acquisition(
         fov=phantom.fov,
         noise=noise,
         slice_thickness=thickness or _DEFAULT_THICKNESS,
+        orientation_known=True,  # phantoms are axial
     )
 
 
@@ -178,7 +179,10 @@ def _with_noise(
         raise ValueError(f"noise_correlation={correlation} must lie in [0, 1)")
     mean = float(np.abs(kspace).mean(dtype=np.float64))
     if mean == 0:
-        raise ValueError(f"the phantom gives no signal, snr={snr} has no meaning; use snr=None")
+        raise ValueError(
+            f"the phantom gives no signal, so snr={snr} has no meaning; check the flip angles and the "
+            "phantom, or leave the noise out (snr=None)"
+        )
     rng = np.random.default_rng(seed)
     n_coils = len(kspace)
     covariance = (1 - correlation) * np.eye(n_coils) + correlation

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import ArrayLike, NDArray
 
 from dictionaries import Dictionary, match
@@ -17,18 +16,13 @@ from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_ran
 from reconstruction.maps import Maps
 from reconstruction.operators import SubspaceEncoding, checked_sensitivities, readout_basis
 from reconstruction.receive_field import estimate_receive_field
+from reconstruction.signal_mask import coil_agreement, signal_mask
 
 COIL_METHODS: dict[str, Callable[[NDArray[np.complex64]], NDArray[np.complex64]]] = {
     "espirit": espirit,
     "adaptive": adaptive_combine,
 }
 """Estimators of the coil sensitivities by name."""
-
-# Of the 99th percentile of the signal energy. Measured on radial data of 500 spokes: weakest tissue 0.15
-# (far from all coils), gridding artefacts in the background below 0.08 in 99 % of the pixels.
-_MASK_THRESHOLD = 0.1
-# Of all pixels. Estimated sensitivities are unreliable at the border of the image: specks of up to 0.4 %.
-_SMALLEST_REGION = 5e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,19 +32,26 @@ class Reconstruction:
     Attributes
     ----------
     maps : Maps
-        T1, T2, proton density, correlation and, if the dictionary has several, B1.
+        T1, T2, proton density, correlation and, if the dictionary has several, B1. The scale of the proton
+        density is arbitrary and differs from slice to slice.
     inversion : Inversion
         Coefficient images with residuals of the iteration.
     sensitivities : ndarray, shape (n_coils, ny, nx), complex64
-        Sensitivities that were used, in the channels of the acquisition (not whitened).
+        Sensitivities that were used, in the channels of the acquisition (not whitened); 0 for dead coils.
     receive_field : ndarray, shape (ny, nx), float64, or None
         Field by which the proton density was divided; None: it was not.
+    receive_field_degree : int or None
+        Degree of its polynomial; 0: the object was too small to estimate one, and the field is 1.
+    n_dead_coils : int
+        Number of coils without signal or noise, which were left out.
     """
 
     maps: Maps
     inversion: Inversion
     sensitivities: NDArray[np.complex64]
     receive_field: NDArray[np.float64] | None
+    receive_field_degree: int | None
+    n_dead_coils: int
 
 
 def reconstruct(
@@ -67,20 +68,23 @@ def reconstruct(
 ) -> Reconstruction:
     """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching.
 
-    1. Where the acquisition has noise samples, k-space is prewhitened.
+    1. Dead coils are left out. Where the acquisition has noise samples, k-space is prewhitened.
     2. Without `sensitivities`, these are estimated from coil images of all readouts, weighted with the first
        basis vector. They are scaled to a root sum of squares of 1 over the channels of the acquisition (not
        the whitened ones, whose noise correlations have nothing to do with the object).
     3. `low_rank_inversion` finds the coefficient images.
-    4. Without `mask`, voxels are taken whose signal energy ``(sum_j |x[j]|^2)^(1/2)`` exceeds 10 % of its
-       99th percentile. The energy has no zero crossing, unlike images of a train with an inversion. Regions
-       of less than 0.5 % of the image are dropped, and holes as small are filled.
+    4. Without `mask`, voxels are taken whose signal energy ``(sum_j |x[j]|^2)^(1/2)`` exceeds 10 % of the
+       tenth largest and 4 times the noise (`signal_mask`). The energy has no zero crossing, unlike images of
+       a train with an inversion. The noise is that of the k-space which the images leave unexplained, but at
+       least that of the noise samples. Voxels where estimated sensitivities disagree with the coil images
+       (`coil_agreement`) are not taken.
     5. `dictionaries.match` finds the atom of each voxel in the mask.
     6. The proton density is divided by the field of `estimate_receive_field`. With estimated sensitivities
        it holds the root sum of squares of the true ones, which the data alone cannot tell from proton
        density; the field rests on the assumption that neighbours of equal T1 and T2 have equal ones.
 
-    Proton density is in arbitrary units. Sensitivities from a reference scan need no step 6.
+    The scale of the proton density is arbitrary and differs from slice to slice: it follows the sensitivities
+    and the receive field of each. Sensitivities from a reference scan need no step 6.
 
     Parameters
     ----------
@@ -110,34 +114,41 @@ def reconstruct(
     ------
     ValueError
         If shapes do not fit, the readouts are not whole trains of the dictionary, the noise samples do not
-        allow prewhitening, the mask is empty or leaves the sensitivities, or an argument is out of range.
+        allow prewhitening, the mask is empty or leaves the sensitivities, nothing stands out from the noise,
+        or an argument is out of range.
     """
     if coil_method not in COIL_METHODS:
         raise ValueError(f"coil_method={coil_method!r} must be one of {', '.join(COIL_METHODS)}")
     voxels = None if mask is None else _checked_mask(mask, acquisition.matrix)
     first_vector = readout_basis(dictionary.basis, acquisition.n_readouts)[:, 0]
-    whitened, whitening = acquisition, np.eye(acquisition.n_coils, dtype=np.complex64)
-    if acquisition.noise is not None:
-        whitened, whitening = acquisition.prewhitened()
+    alive = ~acquisition.dead_coils
+    whitened, whitening = acquisition.without_dead_coils(), np.eye(alive.sum(), dtype=np.complex64)
+    if whitened.noise is not None:
+        whitened, whitening = whitened.prewhitened()
+    coils = np.zeros((acquisition.n_coils, *acquisition.matrix), dtype=np.complex64)
     if sensitivities is None:
         images = coil_images(whitened, first_vector)
-        coils = _unwhitened(COIL_METHODS[coil_method](images), whitening)
+        coils[alive] = _unwhitened(COIL_METHODS[coil_method](images), whitening)
     else:
-        coils = checked_sensitivities(sensitivities, acquisition)
-    encoding = SubspaceEncoding(whitened, np.tensordot(whitening, coils, axes=1), dictionary.basis)
+        coils[alive] = checked_sensitivities(sensitivities, acquisition)[alive]
+    whitened_coils = np.tensordot(whitening, coils[alive], axes=1)
+    agreement = None if sensitivities is not None else coil_agreement(images, whitened_coils)
+    encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )
     if voxels is None:
-        voxels = _signal_mask(inversion.coefficients)
+        energy = np.linalg.norm(inversion.coefficients, axis=0)
+        noise = _noise_level(encoding, whitened, inversion.coefficients, whitened_coils)
+        voxels = signal_mask(energy, noise, agreement)
     else:
         _check_seen(voxels, coils)
     maps = _matched(dictionary, inversion.coefficients, voxels)
-    field = None
+    field, degree = None, None
     if correct_receive_field or (correct_receive_field is None and sensitivities is None):
-        field, _ = estimate_receive_field(maps)
+        field, degree = estimate_receive_field(maps)
         maps = replace(maps, pd=(maps.pd / field).astype(np.complex64))
-    return Reconstruction(maps, inversion, coils, field)
+    return Reconstruction(maps, inversion, coils, field, degree, int((~alive).sum()))
 
 
 def _unwhitened(
@@ -169,21 +180,20 @@ def _check_seen(mask: NDArray[np.bool_], sensitivities: NDArray[np.complex64]) -
         )
 
 
-def _signal_mask(coefficients: NDArray[np.complex64]) -> NDArray[np.bool_]:
-    """Voxels with signal, shape (ny, nx)."""
-    energy = np.linalg.norm(coefficients, axis=0)
-    mask = _without_specks(energy > _MASK_THRESHOLD * np.percentile(energy, 99))
-    mask = ~_without_specks(~mask) & (energy > 0)
-    if not mask.any():
-        raise ValueError("no region of the image stands out from the background; give a mask")
-    return mask
-
-
-def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    regions, _ = scipy.ndimage.label(mask)
-    large = np.bincount(regions.ravel()) >= _SMALLEST_REGION * mask.size
-    large[0] = False  # what lies outside the mask
-    return large[regions]
+def _noise_level(
+    encoding: SubspaceEncoding,
+    whitened: Acquisition,
+    coefficients: NDArray[np.complex64],
+    sensitivities: NDArray[np.complex64],
+) -> NDArray[np.float64]:
+    """Root mean square energy of the noise in each voxel, shape (ny, nx); infinite where no coil sees it."""
+    residual = whitened.kspace - encoding.forward(coefficients)
+    variance = float(np.linalg.norm(residual.ravel())) ** 2 / residual.size
+    if whitened.noise is not None:
+        variance = max(variance, 1.0)
+    gain = np.linalg.norm(sensitivities, axis=0).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        return encoding.noise_gain * np.sqrt(variance) / gain
 
 
 def _matched(dictionary: Dictionary, coefficients: NDArray[np.complex64], mask: NDArray[np.bool_]) -> Maps:

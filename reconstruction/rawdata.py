@@ -17,6 +17,7 @@ from ismrmrd import xsd
 from numpy.typing import ArrayLike, NDArray
 
 from reconstruction.acquisition import Acquisition
+from reconstruction.rawdata_checks import RawDataError, check_order, check_readouts, check_space, kept_samples
 from reconstruction.rawdata_writer import LPS_TO_RAS, write_ismrmrd
 
 __all__ = ["TRAJECTORY_UNITS", "RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"]
@@ -36,15 +37,12 @@ _NOT_IMAGING = (
     flags.ACQ_IS_PHASE_STABILIZATION_REFERENCE,
     flags.ACQ_IS_PHASE_STABILIZATION,
 )
+_LEAST_FREQUENCY = 0.25  # cycles per pixel; data of a quarter of the matrix are not meant
 _BLOCK = 512  # readouts read at once: neither the file nor a slice is held a second time
 
 
 # Row, samples (n_coils, n_samples), flat trajectory.
 _Readout = tuple[int, NDArray[np.complex64], NDArray[np.float32]]
-
-
-class RawDataError(ValueError):
-    """A raw-data file that cannot be read as a 2-D non-Cartesian acquisition; one line that says why."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +101,7 @@ class RawData:
     @property
     def n_samples(self) -> int:
         """Number of samples of one readout, without the discarded ones."""
-        return int(_kept_samples(self._first_head))
+        return int(kept_samples(self._first_head))
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -160,11 +158,11 @@ class RawData:
             if self.trajectory is None:
                 positions[i_readout] = self._file_trajectory(row, trajectory)
         if self.trajectory is not None:
-            positions = self._given_trajectory()
+            positions = self._given_trajectory(rows)
         noise = [samples * self._noise_scale(row) for row, samples, _ in self._read(self.noise_rows)]
         affine = self._affine(rows[0])
         try:
-            return Acquisition(
+            acquisition = Acquisition(
                 kspace=kspace,
                 trajectory=(positions * self._cycles_per_pixel()).astype(np.float32),
                 matrix=self.matrix,
@@ -173,9 +171,18 @@ class RawData:
                 slice_index=number,
                 slice_thickness=self.slice_thickness,
                 affine=affine,  # type: ignore[arg-type]  # None: from the geometry
+                orientation_known=affine is not None,
             )
         except ValueError as error:
             raise RawDataError(f"{self.path}, slice {number}: {error}") from error
+        largest = np.linalg.norm(acquisition.trajectory, axis=-1).max()
+        if largest < _LEAST_FREQUENCY:
+            raise RawDataError(
+                f"{self.path}, slice {number}: the trajectory covers only {200 * largest:.2g} % of k-space "
+                f"(largest |k| {largest:.3g} cycles per pixel, not 0.5): check its units "
+                "(`trajectory_units`, also a key of protocols) and the matrix"
+            )
+        return acquisition
 
     def _read(self, rows: NDArray[np.int64]) -> Iterator[_Readout]:
         """Each readout, samples without the discarded ones, trajectory as in the file."""
@@ -214,10 +221,18 @@ class RawData:
                 f"{self.path}: the trajectory of row {row} holds {trajectory.size} numbers; its header asks "
                 f"for {n_samples} samples x {n_dimensions} = {n_dimensions * n_samples}: the file is damaged"
             )
-        return trajectory.reshape(n_samples, n_dimensions)[_kept(head), :2]
+        positions = trajectory.reshape(n_samples, n_dimensions)[_kept(head)]
+        if positions[:, 2:].any():
+            raise RawDataError(
+                f"{self.path}: the third component of the trajectory of row {row} is not zero (largest "
+                f"{np.abs(positions[:, 2]).max():.3g}): only 2-D trajectories are supported; where a "
+                "converter stored density weights there, write the file with two components"
+            )
+        return positions[:, :2]
 
-    def _given_trajectory(self) -> NDArray[np.float64]:
+    def _given_trajectory(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         given = self.trajectory
+        computed = callable(given)
         if callable(given):
             given = given(self.n_readouts, self.n_samples, self.matrix)
         positions = np.asarray(given, dtype=np.float64)
@@ -226,7 +241,23 @@ class RawData:
                 f"the trajectory given for {self.path} has shape {positions.shape}; the file asks for "
                 f"(n_readouts, n_samples, 2) = {(self.n_readouts, self.n_samples, 2)} (samples kept)"
             )
+        if computed:
+            self._check_centre(rows, np.linalg.norm(positions, axis=-1).argmin(axis=-1))
         return positions
+
+    def _check_centre(self, rows: NDArray[np.int64], centre: NDArray[np.int64]) -> None:
+        """Compare center_sample of the file, where it is set, with the centre of a computed trajectory."""
+        heads = self.heads[rows]
+        stated = heads["center_sample"].astype(np.int64)
+        different = np.flatnonzero((stated > 0) & (stated - heads["discard_pre"] != centre))
+        if different.size:
+            i = different[0]
+            raise RawDataError(
+                f"{self.path}: the k-space centre of row {rows[i]} is sample {stated[i]} (center_sample) "
+                f"after {heads['discard_pre'][i]} discarded ones (discard_pre), that of the computed "
+                f"trajectory sample {centre[i]} of the {self.n_samples} kept: it does not fit asymmetric or "
+                "partial readouts; use a file with its trajectory, or correct these fields"
+            )
 
     def _cycles_per_pixel(self) -> NDArray[np.float64]:
         """Factors for (kx, ky) from `trajectory_units` to cycles per pixel."""
@@ -278,13 +309,18 @@ def read_ismrmrd(
     reconSpace) needs no step of its own: non-Cartesian samples are kept as they are, and the trajectory
     carries their finer spacing.
 
+    The readouts of a slice are taken in the order of the file, which must be that of the acquisition: a
+    counter (set, repetition, average) may fall only where another one rises, and scan_counter never. Several
+    contrasts (echoes) or phases are refused.
+
     Parameters
     ----------
     path : path-like
         The file.
     trajectory : array_like, shape (n_readouts, n_samples, 2), or callable, optional
         Used instead of the trajectory of the file, for every slice. A callable gets (n_readouts, n_samples,
-        matrix), n_samples without discarded samples, and returns the array.
+        matrix), n_samples without discarded samples, and returns the array; its sample next to k = 0 must be
+        center_sample of the file, where this is set.
     trajectory_units : str
         Units of the trajectory, of the file or given: one of `TRAJECTORY_UNITS`, where "pixel" and "fov" are
         those of reconSpace. Sign: ``s(k) = sum_r image(r) exp(-2 pi i k.r)``.
@@ -301,7 +337,8 @@ def read_ismrmrd(
     ValueError
         If `trajectory_units` is not one of `TRAJECTORY_UNITS`.
     RawDataError
-        If the file is missing, not HDF5, truncated, not ISMRMRD, or not 2-D with equal readouts.
+        If the file is missing, not HDF5, truncated, not ISMRMRD, or not 2-D with equal readouts in the order
+        of acquisition.
 
     References
     ----------
@@ -317,7 +354,7 @@ def read_ismrmrd(
     noise_rows, imaging_rows = _classify(heads)
     if not imaging_rows.size:
         raise RawDataError(f"{file_path}: none of its {heads.size} readouts is an imaging readout")
-    _check_readouts(file_path, heads, imaging_rows, noise_rows)
+    check_readouts(file_path, heads, imaging_rows, noise_rows)
     references = np.unique(heads["encoding_space_ref"][imaging_rows])
     if references.size > 1 or references[0] >= len(header.encoding):
         raise RawDataError(
@@ -333,7 +370,9 @@ def read_ismrmrd(
             "acquire all alike or split the file"
         )
     encoding = header.encoding[references[0]]
-    _check_space(file_path, encoding.reconSpace)
+    check_space(file_path, encoding, n_slices=len(slice_rows))
+    for number, rows in slice_rows.items():
+        check_order(file_path, number, heads, rows)
     return RawData(
         file_path, dataset, header, encoding, heads, noise_rows, slice_rows, trajectory, trajectory_units
     )
@@ -371,7 +410,8 @@ def _blocks(path: Path, table: h5py.Dataset, start: int, stop: int) -> Iterator[
 def _read_headers(file: h5py.File, path: Path, dataset: str) -> tuple[Any, NDArray[np.void]]:
     if not isinstance(file.get(dataset), h5py.Group):
         raise RawDataError(
-            f"{path}: no group /{dataset}; the file has {sorted(file)}: give its name as dataset"
+            f"{path}: no group /{dataset}; the file has {sorted(file)}: rename the one with the measurement "
+            f"to {dataset}, or give its name to read_ismrmrd (dataset)"
         )
     group = file[dataset]
     for name, holds in (("xml", "header"), ("data", "readouts")):
@@ -387,7 +427,8 @@ def _read_headers(file: h5py.File, path: Path, dataset: str) -> tuple[Any, NDArr
     heads = np.concatenate([block["head"].copy() for block in _blocks(path, table, 0, len(table))])
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # the parser only warns of a value that it cannot convert
+            # The parser warns of values that it cannot convert; those that are used are checked below.
+            warnings.simplefilter("ignore")
             return xsd.CreateFromDocument(document), heads
     except Exception as error:  # the XML parsers below raise a dozen unrelated types
         reason = " ".join(str(error).split())
@@ -406,51 +447,5 @@ def _classify(heads: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.in
     return np.flatnonzero(noise), np.flatnonzero(~noise & ~other)
 
 
-def _kept_samples(head: NDArray[np.void] | np.void) -> Any:
-    """Number of samples left by discard_pre and discard_post; unsigned 16-bit fields must not wrap."""
-    discarded = head["discard_pre"].astype(np.int64) + head["discard_post"].astype(np.int64)
-    return head["number_of_samples"].astype(np.int64) - discarded
-
-
 def _kept(head: np.void) -> slice:
     return slice(int(head["discard_pre"]), int(head["number_of_samples"]) - int(head["discard_post"]))
-
-
-def _check_space(path: Path, space: Any) -> None:
-    size, fov = space.matrixSize, space.fieldOfView_mm
-    if (
-        min(size.x, size.y, size.z) < 1
-        or not 0 < min(fov.x, fov.y, fov.z) <= max(fov.x, fov.y, fov.z) < np.inf
-    ):
-        raise RawDataError(
-            f"{path}: reconSpace of the header has matrix ({size.x}, {size.y}, {size.z}) and field of view "
-            f"({fov.x}, {fov.y}, {fov.z}) mm in (x, y, z); all must be positive: correct the header"
-        )
-
-
-def _check_readouts(
-    path: Path, heads: NDArray[np.void], imaging_rows: NDArray[np.int64], noise_rows: NDArray[np.int64]
-) -> None:
-    n_coils, n_samples = heads["active_channels"].astype(np.int64), _kept_samples(heads)
-    first = imaging_rows[0]
-    if n_coils[first] == 0:
-        raise RawDataError(f"{path}: the readout in row {first} has no receiver coils (active_channels=0)")
-    if n_samples[first] < 1:
-        raise RawDataError(
-            f"{path}: the readout in row {first} keeps {n_samples[first]} samples; at least 1 needed"
-        )
-    for quantity, values, rows in (
-        ("samples", n_samples, imaging_rows),
-        ("coils", n_coils, np.concatenate([imaging_rows, noise_rows])),
-    ):
-        different = rows[values[rows] != values[first]]
-        if different.size:
-            row = different[0]
-            raise RawDataError(
-                f"{path}: the readout in row {row} has {values[row]} {quantity}, that in row {first} "
-                f"{values[first]}; all must be alike: remove {different.size} readout(s)"
-            )
-    if heads["idx"]["kspace_encode_step_2"][imaging_rows].any():
-        raise RawDataError(
-            f"{path}: kspace_encode_step_2 is used (3-D encoding); only 2-D slices are supported"
-        )

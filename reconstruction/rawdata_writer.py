@@ -29,8 +29,9 @@ def write_ismrmrd(
     """Write slices as an ISMRMRD (HDF5) file that `read_ismrmrd` reads back exactly.
 
     Noise readouts come first, then the slices one after the other. Each readout is one time point:
-    kspace_encode_step_1 and repetition both count it. Dwell times are not known and written as 0. The file is
-    written under a temporary name in the same folder and renamed when it is complete.
+    kspace_encode_step_1 and repetition both count it. Dwell times are not known and written as 0, and so are
+    directions and position where the orientation is not known. The file is written under a temporary name in
+    the same folder and renamed when it is complete.
 
     Parameters
     ----------
@@ -130,6 +131,8 @@ def _slice_table(acquisition: Acquisition) -> NDArray[np.void]:
     head["idx"]["kspace_encode_step_1"] = head["idx"]["repetition"] = np.arange(acquisition.n_readouts)
     head["flags"][0] |= _bit(flags.ACQ_FIRST_IN_SLICE)
     head["flags"][-1] |= _bit(flags.ACQ_LAST_IN_SLICE)
+    if not acquisition.orientation_known:
+        return table
     (ny, nx), (dy, dx), affine = acquisition.matrix, acquisition.pixel_size, acquisition.affine
     axes = affine[:3, :3] / (1e3 * np.array([dx, dy, acquisition.slice_thickness]))
     if not np.abs(axes.T @ axes - np.eye(3)).max() < 1e-3:

@@ -103,12 +103,52 @@ def test_whitened_noise_has_identity_covariance_and_fresh_noise_nearly():
     np.testing.assert_array_equal(whitened.trajectory, acquisition.trajectory)
 
 
+def test_orientation_is_known_where_an_affine_is_given():
+    assert not Acquisition(**arguments()).orientation_known
+    assert Acquisition(**arguments(affine=np.eye(4))).orientation_known
+    assert Acquisition(**arguments(orientation_known=True)).orientation_known
+    whitened, _ = Acquisition(**arguments()).prewhitened()  # carries the default affine
+    assert not whitened.orientation_known
+
+
+@pytest.mark.parametrize(
+    ("changes", "dead"),
+    [
+        ({}, []),
+        ({"noise": changed(arguments()["noise"], 1, 0)}, [1]),
+        ({"noise": changed(arguments()["noise"], 2, 1e-6 * arguments()["noise"][2])}, [2]),
+        ({"kspace": changed(arguments()["kspace"], 0, 0)}, [0]),
+        ({"kspace": changed(arguments()["kspace"], [0, 2], 0), "noise": None}, [0, 2]),
+    ],
+)
+def test_dead_coils_are_left_out(changes, dead):
+    acquisition = Acquisition(**arguments(**changes))
+    assert np.flatnonzero(acquisition.dead_coils).tolist() == dead
+    rest = acquisition.without_dead_coils()
+    np.testing.assert_array_equal(rest.kspace, np.delete(acquisition.kspace, dead, axis=0))
+    if acquisition.noise is not None:
+        np.testing.assert_array_equal(rest.noise, np.delete(acquisition.noise, dead, axis=0))
+        rest.prewhitened()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"noise": np.zeros((N_COILS, 10))}, "noise is zero in all coils"),
+        ({"kspace": np.zeros((N_COILS, N_READOUTS, N_SAMPLES))}, "kspace is zero in all coils"),
+    ],
+)
+def test_without_live_coils_nothing_is_left(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Acquisition(**arguments(**changes)).without_dead_coils()
+
+
 @pytest.mark.parametrize(
     ("noise", "message"),
     [
         (None, "noise is None"),
         (np.ones((N_COILS, 2)), "2 samples for 3 coils"),
-        (changed(arguments()["noise"], 1, 0), "coil 1 .* dead"),
+        (changed(arguments()["noise"], 1, 0), "coil 1 .* dead: use without_dead_coils"),
         (np.zeros((N_COILS, 10)), "coil 0 .* dead"),
         (changed(arguments()["noise"], 2, arguments()["noise"][0] * 1j), "linearly dependent"),
     ],

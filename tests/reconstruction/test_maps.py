@@ -3,6 +3,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from reconstruction.maps import Maps, write_bids
@@ -66,6 +67,20 @@ def test_nifti_geometry(tmp_path):
         np.testing.assert_allclose(matrix, AFFINE, atol=1e-5)
     # the voxel of row 1, column 6 lies at 2*6-8, 3*1-9, 20 mm
     np.testing.assert_allclose(image.affine @ [6, 1, 0, 1], [4, -6, 20, 1])
+
+
+def test_unknown_orientation_leaves_the_voxel_size_alone(tmp_path):
+    oblique = np.array([[0.0, 0, 4, 1], [2, 0, 0, 2], [0, 3, 0, 3], [0, 0, 0, 1]])
+    folder = write(tmp_path / "bids", affine=oblique, orientation_known=False)
+    image = load(folder, "T1map")
+    assert int(image.header["qform_code"]) == int(image.header["sform_code"]) == 0
+    np.testing.assert_allclose(image.header.get_zooms(), (2, 3, 4))
+    assert image.header.get_xyzt_units()[0] == "mm"
+    assert np.asarray(image.dataobj)[6, 1, 0] == make_maps().t1[1, 6]
+    sidecar = folder / "sub-01" / "anat" / "sub-01_T1map.json"
+    assert json.loads(sidecar.read_text())["Orientation"].startswith("unknown")
+    write(folder)
+    assert "Orientation" not in json.loads(sidecar.read_text())
 
 
 def test_sidecars_and_description(tmp_path):
@@ -242,6 +257,18 @@ def test_figure_is_oriented_by_the_affine(tmp_path):
     )
     wrong = imread(plot_maps(tmp_path / "c.png", reversed_maps, affine=AFFINE))
     assert wrong.shape != straight.shape or not np.array_equal(straight, wrong)
+
+
+def test_figure_without_orientation_has_no_letters(tmp_path, monkeypatch):
+    texts = []
+    text = Axes.text
+    monkeypatch.setattr(
+        Axes, "text", lambda ax, *args, **kw: (texts.append(args[2]), text(ax, *args, **kw))[1]
+    )
+    plot_maps(tmp_path / "maps.png", make_maps(), affine=AFFINE, orientation_known=False)
+    assert texts == []
+    plot_maps(tmp_path / "maps.png", make_maps(), affine=AFFINE)
+    assert texts == ["R", "A"] * 4
 
 
 def test_figure_of_a_constant_map(tmp_path):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from reconstruction.acquisition import Acquisition
+from reconstruction.inversion import low_rank_inversion
 from reconstruction.operators import SubspaceEncoding, readout_basis
-from reconstruction.trajectory import golden_angle_radial
+from reconstruction.trajectory import golden_angle_radial, variable_density_spiral
 
 N_COILS, N_PULSES, RANK, N_SAMPLES = 3, 5, 2, 12
 
@@ -92,6 +93,7 @@ def test_normal_is_adjoint_of_forward_whatever_the_threads(complex_valued):
     for n_threads in (2, 8, None):
         parallel = encoding(complex_valued=complex_valued, n_threads=n_threads)
         np.testing.assert_array_equal(parallel.normal(x), result)
+        np.testing.assert_array_equal(parallel.precondition(x), operator.precondition(x))
 
 
 def test_operator_is_reusable():
@@ -135,6 +137,25 @@ def test_precondition_of_cartesian_sampling_is_half():
     operator = SubspaceEncoding(cartesian, sensitivities((6, 6)), np.ones((6, 1)))
     x = random(1, 6, 6, seed=3)
     np.testing.assert_allclose(operator.precondition(x), x / 2, atol=1e-4)  # NUFFT tolerance
+
+
+@pytest.mark.parametrize("n_trains", [1, 3])
+@pytest.mark.parametrize("rank", [1, RANK])
+@pytest.mark.parametrize("trajectory", ["radial", "spiral"])
+def test_noise_gain_predicts_the_inversion_of_noise(trajectory, rank, n_trains):
+    matrix, n_pulses = (32, 32), 60
+    n_readouts = n_trains * n_pulses
+    if trajectory == "radial":
+        positions = golden_angle_radial(n_readouts, 64)
+    else:
+        positions = variable_density_spiral(n_readouts, 400, matrix=matrix, n_interleaves=8)
+    noise = (random(1, *positions.shape[:2], seed=5) / np.sqrt(2)).astype(np.complex64)
+    data = Acquisition(kspace=noise, trajectory=positions, matrix=matrix, fov=(0.2, 0.2))
+    train = np.linalg.qr(np.random.default_rng(6).standard_normal((n_pulses, rank)))[0]
+    operator = SubspaceEncoding(data, np.ones((1, *matrix)), train)
+    images = low_rank_inversion(operator, noise, n_iterations=12, tolerance=0.0).coefficients
+    energy = np.sqrt(np.mean(np.sum(np.abs(images) ** 2, axis=0)))
+    assert 0.5 < operator.noise_gain / energy < 2  # the documented accuracy
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from scipy.ndimage import binary_dilation
 import reconstruction
 from dictionaries import Grid, generate, log_axis
 from epgbloch import EPGBloch, Sequence
+from reconstruction.phantom import Phantom
+from reconstruction.phantom_fields import birdcage_sensitivities
 from reconstruction.phantom_simulation import simulate_acquisition
 from reconstruction.phantom_templates import analytic_head
 from reconstruction.pipeline import reconstruct
@@ -124,6 +126,8 @@ def test_receive_field_of_the_coils_is_taken_out_of_the_proton_density(head, seq
     plain = reconstruct(acquisition, dictionary, correct_receive_field=False)
     corrected = reconstruct(acquisition, dictionary)
     assert plain.receive_field is None
+    assert plain.receive_field_degree is None
+    assert corrected.receive_field_degree > 0
     np.testing.assert_allclose(
         corrected.maps.pd * corrected.receive_field, plain.maps.pd, rtol=1e-5
     )  # single precision
@@ -153,10 +157,67 @@ def test_prewhitening_silences_a_noisy_coil(acquisition, dictionary, head):
     region = voxels(head, "white matter")
 
     def spread(acquisition):
-        maps = reconstruct(acquisition, dictionary, sensitivities=head.coil_sensitivities).maps
-        return np.mean(np.abs(np.log(maps.t1[region & maps.mask] / 0.832)))
+        maps = reconstruct(acquisition, dictionary, sensitivities=head.coil_sensitivities, mask=region).maps
+        return np.mean(np.abs(np.log(maps.t1[region] / 0.832)))
 
     assert spread(drowned) < 0.1 < 0.3 * spread(replace(drowned, noise=None))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_dead_coils_are_left_out(acquisition, dictionary, head, given):
+    def with_dead(array):
+        return np.insert(array, 2, 0, axis=0)
+
+    broken = replace(acquisition, kspace=with_dead(acquisition.kspace), noise=with_dead(acquisition.noise))
+    sensitivities = head.coil_sensitivities if given else None
+    expected = reconstruct(acquisition, dictionary, sensitivities=sensitivities)
+    if given:
+        sensitivities = np.insert(sensitivities, 2, 1, axis=0)
+    result = reconstruct(broken, dictionary, sensitivities=sensitivities)
+    assert (result.n_dead_coils, expected.n_dead_coils) == (1, 0)
+    np.testing.assert_array_equal(result.maps.t1, expected.maps.t1)
+    np.testing.assert_array_equal(result.sensitivities, with_dead(expected.sensitivities))
+
+
+@pytest.mark.parametrize("coil_method", ["espirit", "adaptive"])
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_slice_of_noise_is_refused(acquisition, dictionary, coil_method, measured):
+    def noise(samples, seed):
+        return np.random.default_rng(seed).standard_normal((*samples.shape, 2)) @ [1, 1j]
+
+    empty = replace(
+        acquisition,
+        kspace=noise(acquisition.kspace, 0),
+        noise=noise(acquisition.noise, 1) if measured else None,
+    )
+    with pytest.raises(ValueError, match=r"stands out from the noise.*\(--mask\)"):
+        reconstruct(empty, dictionary, coil_method=coil_method)
+
+
+# Diameter in pixels, number of vials; one vial covers less than 1 % of the image, twelve small ones 5 %.
+@pytest.mark.parametrize(("diameter", "n_vials"), [(9, 12), (13, 1), (5, 1)])
+@pytest.mark.parametrize("coil_method", ["espirit", "adaptive"])
+def test_small_objects_are_found_and_nothing_else(sequence, dictionary, coil_method, diameter, n_vials):
+    matrix = (128, 128)
+    y, x = np.mgrid[-64:64, -64:64]
+    angle = 2 * np.pi * np.arange(n_vials) / n_vials
+    centre = 40 * np.stack([np.sin(angle), np.cos(angle)]) * (n_vials > 1)
+    inside = [(y - cy) ** 2 + (x - cx) ** 2 < diameter**2 / 4 for cy, cx in centre.T]
+    phantom = Phantom(
+        names=[f"vial {i}" for i in range(n_vials)],
+        fractions=inside,
+        t1=np.linspace(0.4, 1.9, n_vials),
+        t2=np.linspace(0.06, 0.3, n_vials),
+        proton_density=np.ones(n_vials),
+        b1=np.ones(matrix),
+        coil_sensitivities=birdcage_sensitivities(4, matrix),
+        fov=(0.256, 0.256),
+    )
+    acquisition = simulate_acquisition(phantom, EPGBloch(), sequence, golden_angle_radial(2 * N_PULSES, 256))
+    mask = reconstruct(acquisition, dictionary, coil_method=coil_method, n_iterations=6).maps.mask
+    object_ = np.any(inside, axis=0)
+    assert mask[object_].all()
+    assert not mask[~binary_dilation(object_, iterations=2)].any()  # blur of a pixel or two
 
 
 def test_b1_axis_gives_a_b1_map(acquisition, sequence):
@@ -222,9 +283,9 @@ def test_incomplete_trains_are_refused(acquisition, dictionary, n_readouts, mess
 
 def test_zero_data_are_refused(acquisition, dictionary, head):
     empty = replace(acquisition, kspace=0 * acquisition.kspace)
-    with pytest.raises(ValueError, match="images is zero everywhere"):
+    with pytest.raises(ValueError, match="kspace is zero in all coils"):
         reconstruct(empty, dictionary)
-    with pytest.raises(ValueError, match="kspace is zero"):
+    with pytest.raises(ValueError, match="kspace is zero in all coils"):
         reconstruct(empty, dictionary, sensitivities=head.coil_sensitivities)
 
 

@@ -86,6 +86,7 @@ def assert_same(result, expected):
     assert result.slice_thickness == pytest.approx(expected.slice_thickness, rel=1e-15)
     # Position and directions are float32 in the file: 6e-8 of 120 mm.
     np.testing.assert_allclose(result.affine, expected.affine, atol=2e-5)
+    assert result.orientation_known == expected.orientation_known
 
 
 def test_round_trip_of_slices_is_exact(tmp_path):
@@ -105,7 +106,8 @@ def test_round_trip_without_noise_and_with_default_affine(tmp_path):
     write_ismrmrd(tmp_path / "raw.h5", [expected])
     result = read_ismrmrd(tmp_path / "raw.h5").acquisition(0)
     assert result.noise is None
-    np.testing.assert_allclose(result.affine, expected.affine, atol=2e-5)
+    np.testing.assert_array_equal(result.affine, expected.affine)
+    assert not result.orientation_known
 
 
 def test_noise_longer_than_a_readout_is_split_and_joined(tmp_path):
@@ -221,14 +223,20 @@ def test_discarded_samples_are_cut_off(path):
     np.testing.assert_array_equal(raw.acquisition(0).trajectory, expected.trajectory[:, 2:7])
 
 
-def test_third_trajectory_dimension_is_ignored(path):
+@pytest.mark.parametrize("third", [0.0, 0.7])
+def test_third_trajectory_dimension_must_be_zero(path, third):
     def change(table):
         table["head"]["trajectory_dimensions"][1:] = 3
         for row in range(1, len(table)):
             table["traj"][row] = np.pad(table["traj"][row].reshape(-1, 2), [(0, 0), (0, 1)]).ravel()
+        table["traj"][3][5] = third
         return table
 
     edit(path, change)
+    if third:
+        with pytest.raises(RawDataError, match=r"third component .* row 3 is not zero .*0\.7.*weights"):
+            read_ismrmrd(path).acquisition(0)
+        return
     np.testing.assert_array_equal(read_ismrmrd(path).acquisition(0).trajectory, make_acquisition().trajectory)
 
 
@@ -259,8 +267,11 @@ def test_trajectory_units_are_converted(path, units, factors):
 
 def test_wrong_units_are_noticed_and_unknown_units_named(path):
     edit(path, replace_array(4, "traj", lambda t: 8 * t))
-    with pytest.raises(RawDataError, match=r"slice 0: trajectory .* readout 3.*units"):
+    with pytest.raises(RawDataError, match=r"slice 0: trajectory .* readout 3.*`trajectory_units`"):
         read_ismrmrd(path).acquisition(0)
+    edit(path, replace_array(4, "traj", lambda t: t / 8))
+    with pytest.raises(RawDataError, match=r"slice 0: .* covers only 1\d % of k-space.*`trajectory_units`"):
+        read_ismrmrd(path, trajectory_units="cycles_per_fov").acquisition(0)
     with pytest.raises(ValueError, match=r"trajectory_units='1/mm' must be one of cycles_per_pixel"):
         read_ismrmrd(path, trajectory_units="1/mm")
 
@@ -270,6 +281,7 @@ def test_computed_trajectory_replaces_the_missing_one(path):
         table["head"]["trajectory_dimensions"] = 0
         for row in range(len(table)):
             table["traj"][row] = np.zeros(0, dtype=np.float32)
+        table["head"]["center_sample"] = 0  # not set
         return table
 
     edit(path, change)
@@ -286,6 +298,113 @@ def test_computed_trajectory_replaces_the_missing_one(path):
     np.testing.assert_array_equal(result.trajectory, golden_angle_radial(N_READOUTS, N_SAMPLES))
     with pytest.raises(RawDataError, match=r"shape \(2, 10, 2\); the file asks for .*\(7, 10, 2\)"):
         read_ismrmrd(path, trajectory=golden_angle_radial(2, 10)).acquisition(0)
+
+
+def test_computed_trajectory_must_have_the_centre_of_the_file(path):
+    def compute(n_readouts, n_samples, matrix):
+        return golden_angle_radial(n_readouts, n_samples)
+
+    imaging = slice(1, None)
+    edit(path, set_head(imaging, center_sample=5))
+    read_ismrmrd(path, trajectory=compute).acquisition(0)
+    edit(path, set_head(imaging, discard_pre=2, discard_post=0))  # 8 samples, of which 4 is the centre
+    with pytest.raises(RawDataError, match=r"row 1 is sample 5 .* after 2 .* sample 4 of the 8 kept"):
+        read_ismrmrd(path, trajectory=compute).acquisition(0)
+    edit(path, set_head(imaging, discard_post=2))  # 6 samples, of which 3 is the centre
+    read_ismrmrd(path, trajectory=compute).acquisition(0)
+    edit(path, set_head(6, center_sample=4))
+    with pytest.raises(RawDataError, match=r"row 6 is sample 4 .* sample 3 of the 6 kept"):
+        read_ismrmrd(path, trajectory=compute).acquisition(0)
+    # An array is taken as it is: measured trajectories are shifted.
+    read_ismrmrd(path, trajectory=golden_angle_radial(N_READOUTS, 6)).acquisition(0)
+
+
+def test_centre_of_a_spiral_is_its_first_sample(path):
+    def compute(n_readouts, n_samples, matrix):
+        return golden_angle_radial(n_readouts, 2 * n_samples)[:, n_samples:]
+
+    edit(path, set_head(slice(1, None), center_sample=0))
+    read_ismrmrd(path, trajectory=compute).acquisition(0)
+    edit(path, set_head(slice(1, None), center_sample=5))
+    with pytest.raises(RawDataError, match="sample 0 of the 10 kept"):
+        read_ismrmrd(path, trajectory=compute).acquisition(0)
+
+
+def counters(**values):
+    """Counters of the seven imaging readouts."""
+
+    def change(table):
+        for name, numbers in values.items():
+            field = table["head"] if name == "scan_counter" else table["head"]["idx"]
+            field[name][1:] = numbers
+        return table
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"repetition": 0},
+        {"repetition": [0, 0, 0, 1, 1, 1, 2], "set": [0, 1, 2, 0, 1, 2, 0]},
+        {"repetition": [0, 1, 2, 0, 1, 2, 0], "set": [0, 0, 0, 1, 1, 1, 2]},
+        {"repetition": [0, 1, 2, 0, 1, 2, 0], "average": [0, 0, 0, 1, 1, 1, 2]},
+        {"repetition": 3, "contrast": 1, "phase": 2, "scan_counter": 0},
+    ],
+)
+def test_counters_in_acquisition_order_are_accepted(path, values):
+    edit(path, counters(**values))
+    assert read_ismrmrd(path).n_readouts == N_READOUTS
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"contrast": [0, 1, 0, 1, 0, 1, 0]},
+            r"slice 0 holds 2 echoes or contrasts \(idx.contrast: 0 to 1\)",
+        ),
+        ({"phase": [0, 0, 0, 1, 1, 2, 2]}, "slice 0 holds 3 phases"),
+        ({"repetition": [0, 1, 2, 0, 1, 2, 0]}, r"row 3 \(.*repetition 2, set 0\) comes before row 4 \("),
+        ({"repetition": 0, "set": [1, 0, 0, 0, 0, 0, 0]}, "row 1 .* comes before row 2 .*; sort them"),
+        ({"repetition": 0, "average": [0, 0, 0, 0, 0, 1, 0]}, "row 6 .*average 1.* comes before row 7"),
+        ({"repetition": 0, "scan_counter": [1, 2, 4, 3, 5, 6, 7]}, r"row 3 \(scan_counter 4,"),
+    ],
+)
+def test_other_orders_and_several_echoes_are_refused(path, values, message):
+    edit(path, counters(**values))
+    with pytest.raises(RawDataError, match=message):
+        read_ismrmrd(path)
+
+
+def test_counters_are_compared_within_slices(tmp_path):
+    write_ismrmrd(tmp_path / "raw.h5", [make_acquisition(i) for i in (0, 1)])
+    edit(tmp_path / "raw.h5", lambda table: table[[0, *range(8, 15), *range(1, 8)]])
+    assert read_ismrmrd(tmp_path / "raw.h5").n_slices == 2
+
+
+@pytest.mark.parametrize(
+    ("n_slices", "maximum", "accepted"), [(2, 0, True), (1, 1, True), (1, 0, False), (3, 2, False)]
+)
+def test_matrix_in_z_may_only_count_slices(tmp_path, n_slices, maximum, accepted):
+    path = tmp_path / "raw.h5"
+    write_ismrmrd(path, [make_acquisition(i) for i in range(n_slices)])
+    with h5py.File(path, "r+") as file:
+        header = ismrmrd.xsd.CreateFromDocument(file["dataset/xml"][0])
+        header.encoding[0].reconSpace.matrixSize.z = 2
+        header.encoding[0].encodingLimits.slice.maximum = maximum
+        file["dataset/xml"][0] = ismrmrd.xsd.ToXML(header)
+    if accepted:
+        assert read_ismrmrd(path).slice_thickness == pytest.approx(2e-3)
+        return
+    with pytest.raises(RawDataError, match=rf"2 pixels in z and the file {n_slices} slice\(s\): 3-D"):
+        read_ismrmrd(path)
+
+
+def test_header_fields_that_are_not_used_may_be_wrong(path):
+    study = b"<studyInformation><studyDate>20260101</studyDate></studyInformation><encoding>"
+    replace_xml(b"<encoding>", study)(path)
+    assert_same(read_ismrmrd(path).acquisition(0), make_acquisition())
 
 
 def test_affine_from_patient_coordinates(path):
@@ -373,7 +492,7 @@ HEADER = b'<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRM
         (write_bytes(np.random.default_rng(0).bytes(5000)), "not an HDF5 file"),
         (write_bytes(b""), "not an HDF5 file"),
         (truncate, "truncated"),
-        (delete("dataset"), "no group /dataset"),
+        (delete("dataset"), "no group /dataset.*rename"),
         (delete("dataset/xml"), "/dataset/xml is missing"),
         (delete("dataset/data"), "/dataset/data is missing"),
         (table_without_head, "not an ISMRMRD acquisition table"),
@@ -384,7 +503,7 @@ HEADER = b'<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRM
             replace_xml(b"<y>120.0</y>", b"<y>-1</y>"),
             r"reconSpace .* field of view \(240\.0, -1\.0, 4\.0\) mm",
         ),
-        (replace_xml(b"<x>8</x>", b"<x>eight</x>"), "not an ISMRMRD header"),
+        (replace_xml(b"<x>8</x>", b"<x>eight</x>"), r"reconSpace .* matrix \(eight, 6, 1\)"),
         (lambda path: edit(path, lambda table: table[:0]), "/dataset/data is missing or empty"),
         (lambda path: edit(path, lambda table: table[:1]), "none of its 1 readouts"),
         (lambda path: edit(path, set_head(slice(None), active_channels=0)), "no receiver coils"),
