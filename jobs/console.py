@@ -37,6 +37,10 @@ class Console:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
+    def notice(self, text: str) -> None:
+        """Write a line to stderr about something that the user should know."""
+        self.info(f"notice: {text}")
+
     def result(self, text: str) -> None:
         """Write a line to stdout."""
         if self.results:

@@ -80,6 +80,7 @@ def run_demo(out: Path, console: Console) -> list[TissueError]:
             dictionary_path=folder / "dictionary.h5",
             n_iterations=None,
             coil_method=None,
+            mask_path=None,
             subject="01",
             force=False,
             console=steps,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dictionaries import Dictionary, generate, write_dictionary
+import numpy as np
+
+from dictionaries import Dictionary, generate, read_dictionary, write_dictionary
 from jobs.console import Console
+from jobs.options import at_least
 from jobs.outputs import new_file
 from jobs.protocol import Protocol, load_protocol
 
@@ -18,11 +21,13 @@ def run_dictionary(
     Raises
     ------
     ValueError
-        If the protocol is not valid or has no grid.
+        If the protocol is not valid or has no grid, or the rank is out of range.
     OSError
         If the file exists and `force` is not set, or cannot be written.
     """
+    at_least(1, rank=rank)
     protocol = load_protocol(protocol_path).changed(rank=rank)
+    check_rank(protocol)
     n_bytes = 4 * protocol.required_grid().n_atoms * protocol.rank
     with new_file(out, force=force, n_bytes=n_bytes) as path:
         dictionary = make_dictionary(protocol, console)
@@ -50,3 +55,68 @@ def make_dictionary(protocol: Protocol, console: Console) -> Dictionary:
     grid, sequence = protocol.required_grid(), protocol.sequence
     with console.step(f"Dictionary of {grid.n_atoms} atoms x {sequence.n_pulses} pulses") as progress:
         return generate(protocol.model, sequence, grid, rank=protocol.rank, progress=progress)
+
+
+def check_rank(protocol: Protocol) -> None:
+    """Raise a ValueError unless the protocol has a grid and the rank is possible with it."""
+    n_pulses, n_atoms = protocol.sequence.n_pulses, protocol.required_grid().n_atoms
+    if protocol.rank > min(n_pulses, n_atoms):
+        raise ValueError(
+            f"{protocol.path}: rank={protocol.rank} must be at most {min(n_pulses, n_atoms)}: there are "
+            f"{n_pulses} pulses and {n_atoms} atoms"
+        )
+
+
+def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dictionary:
+    """Dictionary of a file, which must be the one that the protocol describes.
+
+    What the protocol leaves out is not compared: without section ``dictionary`` it says nothing about grid
+    and rank, without section ``engine`` nothing about the model. The sequence must always be the same.
+
+    Parameters
+    ----------
+    path : Path
+        File of `write_dictionary`.
+    protocol : Protocol
+        The protocol, with options of the command line.
+    rank : int or None
+        Rank of the command line.
+
+    Raises
+    ------
+    ValueError
+        If the file is not an intact dictionary, or something differs; the message says what.
+    OSError
+        If the file cannot be opened.
+    """
+    dictionary = read_dictionary(path, sequence=protocol.sequence)
+    if rank not in (None, dictionary.rank):
+        raise ValueError(f"--rank {rank}: {path} has rank {dictionary.rank}; leave the option out")
+    differences: dict[str, list[str]] = {"dictionary": [], "engine": []}
+    if protocol.grid is not None:
+        asked = protocol.grid.to_dict()
+        for name, axis in dictionary.grid.to_dict().items():
+            # Equal but for the rounding of logarithmic axes on another machine.
+            if len(axis) != len(asked[name]) or not np.allclose(axis, asked[name], rtol=1e-9, atol=0):
+                differences["dictionary"].append(f"{name} is {_range(axis)}, not {_range(asked[name])}")
+        if dictionary.rank != protocol.rank:
+            differences["dictionary"].append(f"rank is {dictionary.rank}, not {protocol.rank}")
+    if protocol.engine_given:
+        settings = protocol.model.settings()
+        for name in sorted({*dictionary.model, *settings}):
+            stored, wanted = dictionary.model.get(name), settings.get(name)
+            if stored != wanted:
+                differences["engine"].append(f"{name} is {stored}, not {wanted}")
+    sections = [name for name, found in differences.items() if found]
+    if sections:
+        listed = "; ".join(difference for name in sections for difference in differences[name])
+        raise ValueError(
+            f"{path} is not the dictionary of {protocol.path}: {listed}. Generate it again, or remove the "
+            f"section {' and the section '.join(sections)} from the protocol to use the file as it is"
+        )
+    return dictionary
+
+
+def _range(axis: list[float]) -> str:
+    """Description of an axis in SI units."""
+    return f"{axis[0]:.6g}" if len(axis) == 1 else f"{len(axis)} values from {axis[0]:.6g} to {axis[-1]:.6g}"

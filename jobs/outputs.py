@@ -18,6 +18,8 @@ from typing import Any
 from epgbloch import __version__
 
 _PROVENANCE = "provenance.json"
+# What file managers leave in every folder that they show.
+_LITTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _LIBRARIES = ("numpy", "scipy", "numba", "finufft", "sigpy", "h5py", "ismrmrd", "nibabel")
 
 
@@ -72,7 +74,8 @@ def new_folder(path: Path, command: str, *, force: bool, n_bytes: int = 0) -> It
     """Yield an empty folder on the disk of `path`, which takes its name when the block ends well.
 
     ``provenance.json`` in it names the command, the versions and the files. With `force`, an earlier result
-    of the same command is replaced as a whole; a folder that holds anything else is never touched.
+    of the same command is replaced as a whole; a folder that holds anything else is never touched, except
+    for the files of file managers (``.DS_Store`` and the like), which do not count.
 
     Parameters
     ----------
@@ -88,7 +91,7 @@ def new_folder(path: Path, command: str, *, force: bool, n_bytes: int = 0) -> It
     Raises
     ------
     FileExistsError
-        If the folder holds files that may not be replaced.
+        If the folder holds files that may not be replaced, or is the current folder or one around it.
     OSError
         If the folder cannot be written or the disk is full. Nothing is left behind.
     """
@@ -153,10 +156,20 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def _files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not path.is_dir() and path.name not in _LITTER
+    }
 
 
 def _check_replaceable(folder: Path, command: str, force: bool) -> None:
+    current = Path.cwd()
+    if folder in (current, *current.parents):
+        raise FileExistsError(
+            f"{folder} is the current folder or one around it, and would be replaced as a whole; give the "
+            "name of a new folder"
+        )
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; give the name of a folder")
     existing = _files(folder) if folder.is_dir() else set()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from jobs.console import Console
+from jobs.options import at_least
 from jobs.outputs import new_folder
 from jobs.protocol import Protocol, load_protocol
+from jobs.protocol_trajectory import Radial
 from reconstruction.maps import write_bids
 from reconstruction.phantom import Phantom
 from reconstruction.phantom_simulation import simulate_acquisition
 from reconstruction.phantom_templates import analytic_head, mni152_head
 from reconstruction.rawdata_writer import write_ismrmrd
-from reconstruction.trajectory import golden_angle_radial
 
-_OVERSAMPLING = 2  # samples of a readout over pixels
+_LARGEST_COUNT = 65535  # counters of ISMRMRD have 16 bits
 
 
 def run_phantom(
@@ -33,8 +35,9 @@ def run_phantom(
     """Simulate raw data of a phantom with the sequence, engine and trajectory of a protocol.
 
     The folder receives ``scan.mrd``, ``protocol.yaml`` and the true maps in ``truth`` (BIDS), so that
-    ``epgbloch reconstruct`` runs on it. Without a trajectory in the protocol, it is golden-angle radial. B1
-    is 1 unless the dictionary has several values of it; then it varies over their range.
+    ``epgbloch reconstruct`` runs on it. Without a trajectory in the protocol, it is golden-angle radial;
+    readouts of spirals get as many samples as they need. B1 is 1 unless the dictionary has several values of
+    it; then it varies over their range.
 
     Raises
     ------
@@ -43,27 +46,29 @@ def run_phantom(
     OSError
         If the folder holds an earlier result and `force` is not set, or cannot be written.
     """
+    at_least(1, matrix=matrix, coils=n_coils, repetitions=n_repetitions)
+    at_least(0, seed=seed)
+    if not (math.isfinite(snr) and snr > 0):
+        raise ValueError(f"--snr {snr:g}: must be a positive number")
     protocol = load_protocol(protocol_path)
-    for option, number in (("--matrix", matrix), ("--repetitions", n_repetitions)):
-        if number < 1:
-            raise ValueError(f"{option} {number}: must be at least 1")
-    if seed < 0:
-        raise ValueError(f"--seed {seed}: must be at least 0")
-    n_readouts, n_samples = n_repetitions * protocol.sequence.n_pulses, _OVERSAMPLING * matrix
+    trajectory = protocol.trajectory or Radial()
+    n_readouts, n_samples = n_repetitions * protocol.sequence.n_pulses, trajectory.n_samples(matrix)
+    for count, what in (
+        (n_readouts, "readouts: play the train less often (--repetitions)"),
+        (n_samples, "samples a readout: take a smaller --matrix or more interleaves"),
+        (n_coils, "coils: take fewer (--coils)"),
+    ):
+        if count > _LARGEST_COUNT:
+            raise ValueError(f"raw data can hold {_LARGEST_COUNT}, not {count} {what}")
     n_bytes = 8 * n_readouts * n_samples * (n_coils + 1)
     with new_folder(out, "phantom", force=force, n_bytes=n_bytes) as output:
         phantom = _make(template, matrix, n_coils, _b1_range(protocol))
-        trajectory = (
-            golden_angle_radial(n_readouts, n_samples)
-            if protocol.trajectory is None
-            else protocol.trajectory(n_readouts, n_samples, phantom.matrix)
-        )
         with console.step(f"Raw data of a phantom: {n_readouts} readouts, {n_coils} coils"):
             acquisition = simulate_acquisition(
                 phantom,
                 protocol.model,
                 protocol.sequence,
-                trajectory,
+                trajectory(n_readouts, n_samples, phantom.matrix),
                 snr=snr,
                 seed=seed,
             )

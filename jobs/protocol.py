@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from dictionaries.grid import Grid, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
 from jobs.protocol_sequence import read_sequence
-from jobs.protocol_values import ProtocolError, Section, read_yaml
+from jobs.protocol_trajectory import Radial, Spiral, read_trajectory
+from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
 from reconstruction.inversion import N_ITERATIONS
 from reconstruction.pipeline import COIL_METHODS
 from reconstruction.rawdata import TRAJECTORY_UNITS
@@ -22,8 +23,6 @@ from reconstruction.rawdata import TRAJECTORY_UNITS
 __all__ = ["Protocol", "ProtocolError", "load_protocol"]
 
 DEFAULT_RANK = 5
-
-Trajectory = Callable[[int, int, tuple[int, int]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +40,8 @@ class Protocol:
         Section ``sequence``.
     model : EPGBloch
         Section ``engine``.
+    engine_given : bool
+        Whether there is a section ``engine``.
     grid : Grid or None
         Section ``dictionary``; None where the section is absent.
     rank : int
@@ -53,7 +54,7 @@ class Protocol:
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
         Slices to reconstruct, counted from 0; None: all.
-    trajectory : callable or None
+    trajectory : Radial, Spiral or None
         Function of (n_readouts, n_samples, matrix) that returns the trajectory [cycles per pixel]; None: the
         raw data hold it.
     trajectory_units : str
@@ -64,13 +65,14 @@ class Protocol:
     text: str
     sequence: Sequence
     model: EPGBloch
+    engine_given: bool
     grid: Grid | None
     rank: int
     n_iterations: int
     coil_method: str
     correct_receive_field: bool
     slices: tuple[int, ...] | None
-    trajectory: Trajectory | None
+    trajectory: Radial | Spiral | None
     trajectory_units: str
 
     def changed(self, **values: Any) -> Protocol:
@@ -103,6 +105,7 @@ def load_protocol(path: str | Path) -> Protocol:
     """
     path = Path(path)
     text, content = read_yaml(path)
+    original = copy.deepcopy(content)
     keys = ("sequence", "dictionary", "engine", "reconstruction", "trajectory", "trajectory_units")
     top = Section(path, "", content, keys)
     top.require("sequence")
@@ -112,17 +115,18 @@ def load_protocol(path: str | Path) -> Protocol:
     slices = None
     if reconstruction.has("slices"):
         slices = reconstruction.counts("slices", at_least=0)
-    trajectory = _trajectory(top) if top.has("trajectory") else None
+    trajectory = read_trajectory(top) if top.has("trajectory") else None
     units = top.text("trajectory_units", TRAJECTORY_UNITS, "cycles_per_pixel")
     if trajectory is not None and units != "cycles_per_pixel":
         raise top.error("trajectory_units", "a computed trajectory is in cycles_per_pixel; remove this key")
-    if content != read_yaml(path)[1]:  # numbers from CSV files replaced their references
+    if content != original:  # numbers from CSV files replaced their references
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
     return Protocol(
         path=path,
         text=text,
         sequence=sequence,
         model=_engine(top),
+        engine_given=top.has("engine"),
         grid=_grid(dictionary) if top.has("dictionary") else None,
         rank=dictionary.count("rank", DEFAULT_RANK),
         n_iterations=reconstruction.count("iterations", N_ITERATIONS),
@@ -158,7 +162,7 @@ def _axis(section: Section, key: str, default: float | None = None, **limits: fl
     (spacing,) = value
     axis = section.section(key, (spacing,))
     numbers = axis.vector(spacing).tolist()
-    if len(numbers) != 3 or numbers[2] % 1:
+    if len(numbers) != 3 or numbers[2] % 1 or numbers[2] > LARGEST_COUNT:
         raise axis.error(spacing, f"takes [first, last, number of values]; got {numbers}")
     with axis.located(spacing):
         return spacings[spacing](numbers[0], numbers[1], int(numbers[2]))
@@ -173,48 +177,3 @@ def _engine(top: Section) -> EPGBloch:
             n_subslices=section.count("n_subslices", 32),
             slice_extent=section.number("slice_extent", 3.0, above=0),
         )
-
-
-def _trajectory(top: Section) -> Trajectory:
-    keys = ("golden_angle_radial", "spiral")
-    section = top.section("trajectory", keys)
-    if len(section.values) != 1:
-        raise section.error("", f"give one of {', '.join(keys)}, or remove the section to use the file's")
-    (kind,) = section.values
-    return _radial(section) if kind == "golden_angle_radial" else _spiral(section)
-
-
-def _radial(trajectory: Section) -> Trajectory:
-    section = trajectory.section(
-        "golden_angle_radial", ("first_angle_deg", "angle_increment_deg", "n_skipped")
-    )
-    options: dict[str, Any] = {
-        "first_angle": np.deg2rad(section.number("first_angle_deg", 0.0)),
-        "n_skipped": section.count("n_skipped", 0, at_least=0),
-    }
-    if section.has("angle_increment_deg"):
-        options["angle_increment"] = np.deg2rad(section.number("angle_increment_deg", 0.0))
-
-    def trajectory_of(n_readouts: int, n_samples: int, matrix: tuple[int, int]) -> NDArray[np.float32]:
-        from reconstruction.trajectory import golden_angle_radial
-
-        return golden_angle_radial(n_readouts, n_samples, **options)
-
-    return trajectory_of
-
-
-def _spiral(trajectory: Section) -> Trajectory:
-    section = trajectory.section("spiral", ("n_interleaves", "density_exponent", "angle_increment_deg"))
-    options: dict[str, Any] = {
-        "n_interleaves": section.count("n_interleaves", 48),
-        "density_exponent": section.number("density_exponent", 2.0, at_least=1),
-    }
-    if section.has("angle_increment_deg"):
-        options["angle_increment"] = np.deg2rad(section.number("angle_increment_deg", 0.0))
-
-    def trajectory_of(n_readouts: int, n_samples: int, matrix: tuple[int, int]) -> NDArray[np.float32]:
-        from reconstruction.trajectory import variable_density_spiral
-
-        return variable_density_spiral(n_readouts, n_samples, matrix=matrix, **options)
-
-    return trajectory_of

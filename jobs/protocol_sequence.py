@@ -91,7 +91,7 @@ def _train(sequence: Section) -> NDArray[np.float64]:
     n_pulses = section.count("n_pulses", 1)
     with section.located():
         if name in trains.TRAINS:
-            rng = np.random.default_rng(section.count("seed", 0, at_least=0))
+            rng = np.random.default_rng(section.count("seed", 0, at_least=0, at_most=None))
             default = float(np.rad2deg(trains.MAXIMUM))
             maximum = section.number("maximum_deg", default, above=0, at_most=360)
             return trains.TRAINS[name](n_pulses, rng, np.deg2rad(maximum))
@@ -100,14 +100,8 @@ def _train(sequence: Section) -> NDArray[np.float64]:
             return trains.piecewise_constant(n_pulses, angles, section.counts("edges", at_least=1))
         if name == "sin_squared":
             return trains.sin_squared(n_pulses, angles)
-        train = trains.spline(n_pulses, angles)
-    if train.min() < 0:
-        raise section.error(
-            "angles_deg",
-            f"the spline falls to {np.rad2deg(train.min()):.3g} degrees at pulse {train.argmin()}; none may "
-            "be below 0: use angles that change less from one to the next",
-        )
-    return train
+        # Cut at 0, as the random families are.
+        return np.maximum(trains.spline(n_pulses, angles), 0.0)
 
 
 def _pulse(sequence: Section) -> RFPulse:

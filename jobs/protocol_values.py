@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 _UNITS = {"ms": "milliseconds", "deg": "degrees", "hz": "hertz", "mm": "millimetres"}
 """Units of the keys of a protocol."""
+LARGEST_COUNT = 10**9
+"""Largest whole number that counts something: no array of a protocol is as long."""
 _UNIT_SUFFIX = re.compile(
     r"_(?:ns|us|ms|s|sec|seconds?|min|minutes?|deg|degrees?|rad|radians?|k?m?hz|um|mm|cm|m|met(?:er|re)s?)$"
 )
@@ -114,10 +116,11 @@ class Section:
         value = self.values[key]
         if not _is_number(value):
             raise self.error(key, f"must be a number; got {_shown(value)}")
+        self._check_size(key, value)
         self._check_range(key, np.array([value], dtype=np.float64), limits)
         return float(value)
 
-    def count(self, key: str, default: int, at_least: int = 1) -> int:
+    def count(self, key: str, default: int, at_least: int = 1, at_most: int | None = LARGEST_COUNT) -> int:
         """A whole number."""
         if not self.has(key):
             return default
@@ -125,12 +128,14 @@ class Section:
         if not isinstance(value, int) or isinstance(value, bool):
             raise self.error(key, f"must be a whole number; got {_shown(value)}")
         if value < at_least:
-            raise self.error(key, f"must be at least {at_least}; got {value}")
+            raise self.error(key, f"must be at least {at_least}; got {_shown(value)}")
+        if at_most is not None and value > at_most:
+            raise self.error(key, f"must be at most {at_most}; got {_shown(value)}")
         return value
 
     def counts(self, key: str, at_least: int) -> tuple[int, ...]:
         """Different whole numbers."""
-        values = self.vector(key, at_least=at_least)
+        values = self.vector(key, at_least=at_least, at_most=LARGEST_COUNT)
         if np.any(values % 1):
             raise self.error(key, f"must hold whole numbers; got {values[values % 1 != 0][0]:g}")
         if len(set(values)) < values.size:
@@ -150,6 +155,7 @@ class Section:
             if not _is_number(item):
                 where = f"value {i} " if isinstance(value, list) else ""
                 raise self.error(key, f"{where}must be a number; got {_shown(item)}")
+            self._check_size(key, item)
         if not items:
             raise self.error(key, "is empty; give at least one value")
         array = np.array(items, dtype=np.float64)
@@ -183,6 +189,12 @@ class Section:
                     key, f"{path}, line {line}, column {column}: {_shown(cell)} is not a number"
                 ) from None
         return numbers
+
+    def _check_size(self, key: str, number: float) -> None:
+        try:
+            float(number)
+        except OverflowError:
+            raise self.error(key, f"a whole number of {len(str(number))} digits is too large") from None
 
     def _check_range(self, key: str, array: NDArray[np.float64], limits: dict[str, float]) -> None:
         tests = {
@@ -221,14 +233,21 @@ def read_yaml(path: Path) -> tuple[str, Any]:
         raise ProtocolError(f"{path}: {place}{error.problem}; a protocol is YAML text") from error
     except yaml.YAMLError as error:
         raise ProtocolError(f"{path}: not YAML text: {error}") from error
+    except (ValueError, RecursionError) as error:  # a date that does not exist, endless digits or brackets
+        raise ProtocolError(f"{path}: a value cannot be read: {error}") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe loader that refuses duplicate keys."""
+    """Safe loader that refuses keys given twice, and keys that are no text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be plain text, not a list or mapping (an unfilled placeholder?)",
+                    problem_mark=key_node.start_mark,
+                )
             if key_node.value in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"key {key_node.value!r} is given twice", problem_mark=key_node.start_mark

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dictionaries import Dictionary, read_dictionary
+from dictionaries import Dictionary
 from jobs.console import Console
-from jobs.dictionary import make_dictionary
+from jobs.dictionary import check_rank, make_dictionary, stored_dictionary
+from jobs.options import at_least
 from jobs.outputs import new_folder
 from jobs.protocol import Protocol, load_protocol
-from reconstruction.acquisition import Acquisition
+from jobs.slices import (
+    check_mask_place,
+    check_readouts,
+    lack_of_signal,
+    located,
+    read_mask,
+    slice_numbers,
+    stack,
+)
 from reconstruction.maps import Maps, write_bids
 from reconstruction.maps_figure import plot_maps
 from reconstruction.pipeline import Reconstruction, reconstruct
 from reconstruction.rawdata import RawData, read_ismrmrd
 
-_SPACING_TOLERANCE = 0.01  # [mm], a hundredth of the finest pixels; positions in the file are float32
-_NOISE_DEVIATIONS = 5  # standard deviations by which the energy of a scan must exceed that of noise
+# Measured on a phantom: 0.999, with the train of another sequence 0.74. It takes much to get below: a few
+# coefficients fit almost anything; wrong trajectories show in the mask, or leave no region above the noise.
+_DOUBTFUL_CORRELATION = 0.9
+_DOUBTFUL_MASK = 0.95  # of the image
+_ADVICE = "check trajectory, trajectory_units and sequence"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +45,12 @@ class SliceResult:
     ----------
     number : int
         Number of the slice, counted from 0.
-    reconstruction : Reconstruction
-        Maps, solver record and sensitivities.
+    maps : Maps
+        The maps; an empty mask where the slice was left empty.
+    reconstruction : Reconstruction or None
+        Maps, solver record and sensitivities; None: the slice was left empty.
+    problem : str
+        Why the slice was left empty.
     affine : ndarray, shape (4, 4), float64
         Maps voxel indices (x, y, z, 1) of the slice to millimetres in RAS.
     seconds : float
@@ -44,18 +58,15 @@ class SliceResult:
     """
 
     number: int
-    reconstruction: Reconstruction
+    maps: Maps
+    reconstruction: Reconstruction | None
+    problem: str
     affine: NDArray[np.float64]
     seconds: float
 
     @property
-    def maps(self) -> Maps:
-        """The maps."""
-        return self.reconstruction.maps
-
-    @property
     def median_correlation(self) -> float:
-        """Median correlation of measured and modelled signal within the mask."""
+        """Median correlation of measured and modelled signal within the mask, which is not empty."""
         assert self.maps.correlation is not None
         return float(np.median(self.maps.correlation[self.maps.mask]))
 
@@ -69,159 +80,166 @@ def run_reconstruct(
     dictionary_path: Path | None,
     n_iterations: int | None,
     coil_method: str | None,
+    mask_path: Path | None,
     subject: str,
     force: bool,
     console: Console,
 ) -> list[SliceResult]:
     """Reconstruct the slices of a scan and write their maps, figures and provenance.
 
+    Slices without signal are left empty in the volume.
+
     Raises
     ------
     ValueError
-        If the protocol, the scan or the dictionary is not valid, or they do not fit together.
+        If the protocol, the scan, the dictionary or the mask is not valid, they do not fit together, or no
+        slice can be reconstructed.
     OSError
         If the folder holds an earlier result and `force` is not set, or cannot be written.
     """
     if not (subject.isascii() and subject.isalnum()):
         raise ValueError(f"--subject {subject}: a BIDS label consists of letters and digits")
+    at_least(1, rank=rank, iterations=n_iterations)
     protocol = load_protocol(protocol_path).changed(
         rank=rank, n_iterations=n_iterations, coil_method=coil_method
     )
     scan = read_ismrmrd(scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units)
-    _check_readouts(scan, protocol)
-    numbers = _slice_numbers(scan, protocol)
+    n_repetitions = check_readouts(scan, protocol)
+    numbers = slice_numbers(scan, protocol)
     ny, nx = scan.matrix
+    if mask_path is not None:
+        masks, mask_affine = read_mask(mask_path, (nx, ny, len(numbers)))
+    dictionary = None
+    if dictionary_path is None:
+        check_rank(protocol)
+    else:
+        with console.step(f"Reading {dictionary_path.name}"):
+            dictionary = stored_dictionary(dictionary_path, protocol, rank)
     with new_folder(out, "reconstruct", force=force, n_bytes=32 * len(numbers) * ny * nx) as output:
-        # All slices are read before the long work, so that damage in the last one shows at once.
-        with console.step(f"Checking {len(numbers)} slice(s) of {scan.n_readouts} readouts") as progress:
-            affines = []
-            for i, number in enumerate(numbers):
-                acquisition = scan.acquisition(number)
-                with _located(scan, number):
-                    _check_signal(acquisition)
-                affines.append(acquisition.affine)
-                progress(i + 1, len(numbers))
-        order, affine = _stack(affines)
-        dictionary = _dictionary(dictionary_path, rank, protocol, console)
-        results = [
-            _reconstruct_slice(scan, number, dictionary, protocol, console)
-            for number in (numbers[i] for i in order)
-        ]
+        if n_repetitions > 1:
+            console.notice(f"{n_repetitions} repetitions of the train: assumed to start from equilibrium")
+        checks = _check_slices(scan, numbers, console)
+        order, affine = stack([check.affine for check in checks])
+        orientation_known = all(check.orientation_known for check in checks)
+        if not orientation_known:
+            console.notice(
+                "orientation unknown: the raw data do not say how the slices lie in the patient; the maps "
+                "have voxel sizes, but no left and right"
+            )
+        if mask_path is not None and orientation_known:
+            check_mask_place(mask_path, mask_affine, affine)
+        if dictionary is None:
+            dictionary = make_dictionary(protocol, console)
+        results = []
+        for z, i in enumerate(order):
+            mask = None if mask_path is None else masks[z]
+            results.append(_reconstruct_slice(scan, checks[i], dictionary, protocol, mask, console))
+            if results[-1].problem and len(order) > 1:
+                console.notice(f"slice {numbers[i]} is left empty: {results[-1].problem}")
+        if all(result.reconstruction is None for result in results):
+            advice = f"; if there should be an image, {_ADVICE}" if mask_path is None else ""
+            raise ValueError(f"{scan.path}, slice {results[0].number}: {results[0].problem}{advice}")
         output.provenance.update(_provenance(scan, protocol, dictionary, results))
+        output.provenance["dictionary"]["file"] = dictionary_path and dictionary_path.name
+        output.provenance["mask"] = mask_path and mask_path.name
+        output.provenance["orientation_known"] = orientation_known
         write_bids(
             output.path,
             [result.maps for result in results],
             affine=affine,
             subject=subject,
             provenance=output.provenance,
+            orientation_known=orientation_known,
         )
         maps = sorted(path.relative_to(output.path) for path in output.path.glob("sub-*/*/*.nii.gz"))
         (output.path / "figures").mkdir()
-        figures = [Path("figures", f"slice-{result.number:02d}.png") for result in results]
-        for figure, result in zip(figures, results, strict=True):
-            title = f"{scan_path.name}, slice {result.number}"
-            plot_maps(output.path / figure, result.maps, affine=result.affine, title=title)
+        figures = []
+        for result in results:
+            if result.reconstruction is None:
+                continue
+            figures.append(Path("figures", f"slice-{result.number:02d}.png"))
+            plot_maps(
+                output.path / figures[-1],
+                result.maps,
+                affine=result.affine,
+                title=f"{scan_path.name}, slice {result.number}",
+                orientation_known=orientation_known,
+            )
         (output.path / ".bidsignore").write_text("figures/\nprovenance.json\n", encoding="utf-8")
     _report(results, console)
+    _warn_of_doubtful(results, mask_path is None, console)
     for path in (*maps, *figures):
         console.result(f"wrote {out / path}")
     return results
 
 
-def _check_readouts(scan: RawData, protocol: Protocol) -> None:
-    n_pulses = protocol.sequence.n_pulses
-    if scan.n_readouts % n_pulses:
-        problem = "fewer than" if scan.n_readouts < n_pulses else "not a multiple of"
-        raise ValueError(
-            f"{scan.path}: {scan.n_readouts} readouts a slice are {problem} the {n_pulses} pulses of "
-            f"{protocol.path}; each repetition of the train must be complete: check that they belong together"
-        )
+@dataclass(frozen=True)
+class _SliceCheck:
+    """What the first reading of a slice told."""
+
+    number: int
+    affine: NDArray[np.float64]
+    orientation_known: bool
+    problem: str | None  # why there is nothing to reconstruct
 
 
-def _slice_numbers(scan: RawData, protocol: Protocol) -> list[int]:
-    if protocol.slices is None:
-        return list(range(scan.n_slices))
-    if max(protocol.slices) >= scan.n_slices:
-        raise ValueError(
-            f"{protocol.path}: reconstruction.slices: slice {max(protocol.slices)} is not in {scan.path}, "
-            f"which holds slices 0 to {scan.n_slices - 1}"
-        )
-    return sorted(protocol.slices)
-
-
-@contextmanager
-def _located(scan: RawData, number: int) -> Iterator[None]:
-    """Name the scan and the slice in errors of the block."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{scan.path}, slice {number}: {error}") from error
-
-
-def _check_signal(acquisition: Acquisition) -> None:
-    """Raise a ValueError if k-space is zero, or holds no more energy than its noise measurement."""
-    if not acquisition.kspace.any():
-        raise ValueError("the k-space is zero everywhere; there is nothing to reconstruct")
-    if acquisition.noise is None:
-        return
-    whitened, _ = acquisition.prewhitened()
-    kspace, noise = whitened.kspace, acquisition.noise
-    # |noise|^2 is 1 on average, with a relative standard deviation of 1 per sample.
-    chance = _NOISE_DEVIATIONS * np.sqrt(1 / kspace.size + 1 / noise.size)
-    if np.vdot(kspace, kspace).real / kspace.size < 1 + chance:
-        raise ValueError(
-            "the k-space holds no more energy than the noise readouts: it is noise only, or the noise "
-            "readouts have another scale"
-        )
-
-
-def _stack(affines: list[NDArray[np.float64]]) -> tuple[list[int], NDArray[np.float64]]:
-    """Order of the slices along their normal, and the affine of the volume that they form."""
-    affine = affines[0].copy()
-    if len(affines) == 1:
-        return [0], affine
-    positions = np.array([a[:3, 3] for a in affines])
-    normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
-    order = np.argsort(positions @ normal, kind="stable")
-    steps = np.diff(positions[order], axis=0)
-    parallel = all(np.allclose(a[:3, :3], affine[:3, :3], rtol=0, atol=1e-4) for a in affines)
-    even = np.abs(steps - steps[0]).max() < _SPACING_TOLERANCE
-    if not (parallel and even and np.linalg.norm(steps[0]) > _SPACING_TOLERANCE):
-        places = ", ".join(f"{place:.2f}" for place in positions @ normal)
-        raise ValueError(
-            f"the slices do not form a volume: they must be parallel and equally spaced (positions along the "
-            f"normal: {places} mm); choose slices that are in reconstruction.slices of the protocol"
-        )
-    affine[:3, 2], affine[:3, 3] = steps[0], positions[order[0]]
-    return order.tolist(), affine
-
-
-def _dictionary(path: Path | None, rank: int | None, protocol: Protocol, console: Console) -> Dictionary:
-    if path is None:
-        return make_dictionary(protocol, console)
-    with console.step(f"Reading {path.name}"):
-        dictionary = read_dictionary(path, sequence=protocol.sequence)
-    if rank not in (None, dictionary.rank):
-        raise ValueError(f"--rank {rank}: {path} has rank {dictionary.rank}; leave the option out")
-    return dictionary
+def _check_slices(scan: RawData, numbers: list[int], console: Console) -> list[_SliceCheck]:
+    """Read all slices before the long work, so that damage in the last one shows at once."""
+    checks = []
+    with console.step(f"Checking {len(numbers)} slice(s) of {scan.n_readouts} readouts") as progress:
+        for i, number in enumerate(numbers):
+            acquisition = scan.acquisition(number)
+            with located(scan, number):
+                problem = lack_of_signal(acquisition)
+            checks.append(_SliceCheck(number, acquisition.affine, acquisition.orientation_known, problem))
+            progress(i + 1, len(numbers))
+    if all(check.problem for check in checks):
+        raise ValueError(f"{scan.path}, slice {numbers[0]}: {checks[0].problem}")
+    return checks
 
 
 def _reconstruct_slice(
-    scan: RawData, number: int, dictionary: Dictionary, protocol: Protocol, console: Console
+    scan: RawData,
+    check: _SliceCheck,
+    dictionary: Dictionary,
+    protocol: Protocol,
+    mask: NDArray[np.bool_] | None,
+    console: Console,
 ) -> SliceResult:
+    """Maps of a slice. One that cannot be reconstructed is left empty, so that the others are not lost."""
     start = time.perf_counter()
-    with console.step(f"Slice {number}: {scan.n_coils} coils, rank {dictionary.rank}") as progress:
-        acquisition = scan.acquisition(number)
-        with _located(scan, number):
-            reconstruction = reconstruct(
-                acquisition,
-                dictionary,
-                coil_method=protocol.coil_method,
-                n_iterations=protocol.n_iterations,
-                correct_receive_field=protocol.correct_receive_field,
-                progress=progress,
-            )
-    return SliceResult(number, reconstruction, acquisition.affine, time.perf_counter() - start)
+    problem = check.problem
+    if problem is None and mask is not None and not mask.any():
+        problem = "the mask is empty there"
+    if problem is None:
+        with console.step(f"Slice {check.number}: {scan.n_coils} coils, rank {dictionary.rank}") as progress:
+            try:
+                result = reconstruct(
+                    scan.acquisition(check.number),
+                    dictionary,
+                    coil_method=protocol.coil_method,
+                    n_iterations=protocol.n_iterations,
+                    mask=mask,
+                    correct_receive_field=protocol.correct_receive_field,
+                    progress=progress,
+                )
+            except ValueError as error:
+                problem = str(error)
+    seconds = time.perf_counter() - start
+    if problem is not None:
+        empty = _empty_maps(scan.matrix, dictionary)
+        return SliceResult(check.number, empty, None, problem, check.affine, seconds)
+    if result.n_dead_coils:
+        console.notice(
+            f"slice {check.number}: {result.n_dead_coils} coil(s) without signal or noise left out"
+        )
+    return SliceResult(check.number, result.maps, result, "", check.affine, seconds)
+
+
+def _empty_maps(matrix: tuple[int, int], dictionary: Dictionary) -> Maps:
+    zero = np.zeros(matrix, dtype=np.float32)
+    b1 = zero if dictionary.grid.b1.size > 1 else None
+    return Maps(zero, zero, zero.astype(np.complex64), mask=zero > 0, b1=b1, correlation=zero)
 
 
 def _provenance(
@@ -233,6 +251,7 @@ def _provenance(
         "sequence_sha256": protocol.sequence.fingerprint(),
         "dictionary": {
             "n_atoms": dictionary.n_atoms,
+            "grid": dictionary.grid.to_dict(),
             "rank": dictionary.rank,
             "relative_truncation_error": dictionary.truncation_error._asdict(),
             "model": dictionary.model,
@@ -240,32 +259,48 @@ def _provenance(
         "n_iterations": protocol.n_iterations,
         "coil_method": protocol.coil_method,
         "correct_receive_field": protocol.correct_receive_field,
-        "slices": [
-            {
-                "slice": result.number,
-                "n_voxels": int(result.maps.mask.sum()),
-                "median_correlation": result.median_correlation,
-                "relative_residuals": result.reconstruction.inversion.residuals.tolist(),
-                "converged": result.reconstruction.inversion.converged,
-            }
-            for result in results
-        ],
+        "slices": [_slice_provenance(result) for result in results],
+    }
+
+
+def _slice_provenance(result: SliceResult) -> dict[str, Any]:
+    if result.reconstruction is None:
+        return {"slice": result.number, "n_voxels": 0, "left_empty": result.problem}
+    return {
+        "slice": result.number,
+        "n_voxels": int(result.maps.mask.sum()),
+        "median_correlation": result.median_correlation,
+        "n_dead_coils": result.reconstruction.n_dead_coils,
+        "receive_field_degree": result.reconstruction.receive_field_degree,
+        "relative_residuals": result.reconstruction.inversion.residuals.tolist(),
+        "converged": result.reconstruction.inversion.converged,
     }
 
 
 def _report(results: list[SliceResult], console: Console) -> None:
     rows = []
     for result in results:
-        inversion = result.reconstruction.inversion
-        rows.append(
-            (
-                f"{result.number}",
-                f"{result.maps.mask.sum()}",
-                f"{len(inversion.residuals) - 1}",
-                f"{inversion.residuals[-1]:.2g}",
-                f"{result.median_correlation:.4f}",
-                f"{result.seconds:.1f} s",
-            )
-        )
+        number, voxels, seconds = f"{result.number}", f"{result.maps.mask.sum()}", f"{result.seconds:.1f} s"
+        if result.reconstruction is None:
+            rows.append((number, voxels, "-", "-", "-", seconds))
+            continue
+        residuals = result.reconstruction.inversion.residuals
+        correlation = f"{result.median_correlation:.4f}"
+        rows.append((number, voxels, f"{len(residuals) - 1}", f"{residuals[-1]:.2g}", correlation, seconds))
     columns = ("slice", "voxels", "iterations", "residual", "median correlation", "time")
     console.table(columns, rows)
+
+
+def _warn_of_doubtful(results: list[SliceResult], mask_estimated: bool, console: Console) -> None:
+    """Say which slices look like the result of a wrong trajectory or sequence."""
+    signs = []
+    for result in results:
+        if result.reconstruction is None:
+            continue
+        if result.median_correlation < _DOUBTFUL_CORRELATION:
+            signs.append(f"median correlation {result.median_correlation:.2f} in slice {result.number}")
+        if mask_estimated and result.maps.mask.mean() > _DOUBTFUL_MASK:
+            covered = 100 * result.maps.mask.mean()
+            signs.append(f"the mask covers {covered:.0f} % of the image in slice {result.number}")
+    if signs:
+        console.notice(f"doubtful result ({'; '.join(signs)}): {_ADVICE}")

@@ -116,15 +116,22 @@ def test_protocol_without_dictionary(place, arguments):
         ([*SIMULATE, "--out", "a.txt"], "--out a.txt: the name must end in .csv or .h5"),
         ([*SIMULATE, "--figure", "a.pdf"], "--figure a.pdf: the name must end in .png"),
         (["simulate", "none.yaml", *SIMULATE[2:]], "none.yaml: cannot read the protocol: No such file"),
-        ([*DICTIONARY, "--rank", "0"], "rank=0 must be"),
+        ([*DICTIONARY, "--rank", "0"], "--rank 0: must be at least 1"),
         ([*DICTIONARY, "--rank", "61"], "rank=61 must be"),
-        ([*PHANTOM, "--coils", "0"], "n_coils=0 must be >= 1"),
+        ([*PHANTOM, "--coils", "0"], "--coils 0: must be at least 1"),
         ([*PHANTOM, "--matrix", "0"], "--matrix 0: must be at least 1"),
         ([*PHANTOM, "--repetitions", "0"], "--repetitions 0: must be at least 1"),
         ([*PHANTOM, "--seed", "-1"], "--seed -1: must be at least 0"),
-        ([*PHANTOM, "--snr", "nan"], "snr=nan must be positive"),
-        ([*PHANTOM, "--snr", "-4"], "snr=-4.0 must be positive"),
-        ([*RECONSTRUCT, "--iterations", "0"], "n_iterations=0 must be"),
+        ([*PHANTOM, "--snr", "nan"], "--snr nan: must be a positive number"),
+        ([*PHANTOM, "--snr", "-4"], "--snr -4: must be a positive number"),
+        ([*PHANTOM, "--repetitions", "2000"], "raw data can hold 65535, not 120000 readouts"),
+        ([*PHANTOM, "--matrix", "40000"], "raw data can hold 65535, not 80000 samples a readout"),
+        ([*PHANTOM, "--coils", "70000"], "raw data can hold 65535, not 70000 coils"),
+        ([*RECONSTRUCT, "--iterations", "0"], "--iterations 0: must be at least 1"),
+        ([*RECONSTRUCT, "--rank", "0"], "--rank 0: must be at least 1"),
+        ([*RECONSTRUCT, "--rank", "61"], "rank=61 must be at most 60"),
+        ([*RECONSTRUCT, "--mask", "none.nii"], "--mask none.nii: cannot be read"),
+        ([*RECONSTRUCT, "--mask", "protocol.yaml"], "--mask protocol.yaml: cannot be read"),
         ([*RECONSTRUCT, "--subject", "a b"], "--subject a b: a BIDS label"),
         ([*RECONSTRUCT, "--dictionary", "none.h5"], "none.h5"),
         ([*RECONSTRUCT, "--dictionary", "protocol.yaml"], "protocol.yaml"),
@@ -176,6 +183,12 @@ def set_noise(table):
     rng = np.random.default_rng(0)
     for record in table[1:]:
         record["data"] = rng.choice(table[0]["data"], record["data"].size)
+
+
+@pytest.mark.parametrize("options", [["--rank", "0"], ["--rank", "61"], ["--iterations", "0"]])
+def test_cheap_mistakes_are_found_before_the_scan_is_read(place, monkeypatch, options):
+    monkeypatch.setattr("reconstruction.rawdata.RawData.acquisition", None)
+    assert_fails(place, [*RECONSTRUCT, *options], "must be at")
 
 
 @pytest.mark.parametrize(
@@ -269,6 +282,16 @@ def test_foreign_folder_is_never_replaced(place):
     assert_fails(
         place, [*RECONSTRUCT, "--force"], "holds thesis.txt, which epgbloch reconstruct did not write"
     )
+
+
+@pytest.mark.parametrize("arguments", [PHANTOM, RECONSTRUCT, ["demo", "--out", "."]], ids=lambda a: a[0])
+@pytest.mark.parametrize("out", [".", ".."])
+def test_current_folder_is_never_replaced(place, monkeypatch, arguments, out):
+    (place / "below").mkdir()
+    monkeypatch.chdir(place / "below")
+    for name in ("protocol.yaml", "scan.mrd"):
+        shutil.copy(place / name, name)
+    assert_fails(place, with_output(arguments, out), "is the current folder or one around it")
 
 
 def test_mni152_needs_nilearn(place, monkeypatch):

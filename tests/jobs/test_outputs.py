@@ -119,6 +119,29 @@ def test_foreign_folder_is_refused(tmp_path, damage):
     assert (folder / "deep" / "a.txt").read_text() == "old"
 
 
+@pytest.mark.parametrize("litter", [".DS_Store", "Thumbs.db", "desktop.ini"])
+def test_files_of_file_managers_do_not_count(tmp_path, litter):
+    folder = tmp_path / "out"
+    fill(folder, "phantom")
+    (folder / "deep" / litter).write_text("icons")
+    fill(folder, "phantom", force=True)
+    assert names(folder) == ["deep", "deep/a.txt", "provenance.json"]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / litter).write_text("icons")
+    fill(tmp_path / "empty", "phantom")
+    assert json.loads((tmp_path / "empty" / "provenance.json").read_text())["files"] == ["deep/a.txt"]
+
+
+def test_current_folder_and_those_around_it_are_refused(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    for path in (Path(), Path(".."), tmp_path):
+        with pytest.raises(FileExistsError, match="is the current folder or one around it"):
+            fill(path, "phantom", force=True)
+    fill(tmp_path / "a" / "c", "phantom")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
 def test_file_in_the_place_of_the_folder(tmp_path):
     (tmp_path / "out").write_text("old")
     with pytest.raises(FileExistsError, match="out is a file; give the name of a folder"):

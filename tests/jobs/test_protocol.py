@@ -42,6 +42,7 @@ def test_units_are_converted_and_defaults_hold(load):
     assert result.spoiling == "gradient"
     assert not result.phase.any()
     assert protocol.grid is None
+    assert not protocol.engine_given
     assert (protocol.rank, protocol.n_iterations, protocol.coil_method) == (5, 12, "espirit")
     assert protocol.correct_receive_field
     assert protocol.slices is None
@@ -98,6 +99,24 @@ def test_fixed_trains_match_their_functions(load):
     ):
         value = {"train": name, "n_pulses": 60, "angles_deg": angles, **extra}
         np.testing.assert_array_equal(load(sequence(flip_angle_deg=value)).sequence.flip_angle, expected)
+
+
+@pytest.mark.parametrize(
+    ("n_pulses", "angles"),
+    [(500, [15, 60, 30, 70, 45]), (60, [5, 80, 5])],  # falls to -2e-5 degrees; far below 0
+)
+def test_splines_are_cut_at_zero(load, n_pulses, angles):
+    value = {"train": "spline", "n_pulses": n_pulses, "angles_deg": angles}
+    curve = trains.spline(n_pulses, np.deg2rad(angles))
+    assert curve.min() < 0
+    expected = np.where(curve > 0, curve, 0)
+    np.testing.assert_array_equal(load(sequence(flip_angle_deg=value)).sequence.flip_angle, expected)
+
+
+def test_seeds_may_be_long(load):
+    angles = load(train(seed=20261101123456789)).sequence.flip_angle
+    expected = trains.TRAINS["spline11"](60, np.random.default_rng(20261101123456789))
+    np.testing.assert_allclose(angles, expected, rtol=1e-13, atol=1e-15)  # the maximum passes through degrees
 
 
 def test_csv_columns_are_read_beside_the_protocol(load, tmp_path):
@@ -193,6 +212,7 @@ def test_engine_and_reconstruction_settings(load):
             "trajectory_units": "cycles_per_m",
         }
     )
+    assert protocol.engine_given
     settings = protocol.model.settings()
     expected = {"n_states": 12, "tolerance": 1e-3, "n_subslices": 8, "slice_extent": 2.5}
     assert {name: settings[name] for name in expected} == expected
@@ -223,6 +243,27 @@ def test_trajectories(load):
         protocol = load(f"{yaml.safe_dump(sequence())}\ntrajectory: {value}")
         # Angles in degrees: rounding of float32 positions up to 0.5.
         np.testing.assert_allclose(protocol.trajectory(5, 32, (8, 8)), expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("n_pixels", [16, 64, 128, 512])
+@pytest.mark.parametrize("n_interleaves", [1, 8, 48, 1000])
+@pytest.mark.parametrize("exponent", [1, 2, 10])
+def test_spirals_get_enough_samples(load, n_pixels, n_interleaves, exponent):
+    spiral = {"n_interleaves": n_interleaves, "density_exponent": exponent}
+    trajectory = load({**sequence(), "trajectory": {"spiral": spiral}}).trajectory
+    n_samples = trajectory.n_samples(n_pixels)
+    assert n_samples >= 2 * n_pixels
+    positions = trajectory(1, n_samples, (n_pixels, n_pixels))[0].astype(np.float64)
+    last_step = np.linalg.norm(positions[-1] - positions[-2])
+    assert last_step <= 1 / n_pixels + 1e-6  # Nyquist at the edge; float32 positions
+    # Not wasteful either: the bound of the speed, a sum of two parts, is at most sqrt(2) times their
+    # hypotenuse, of which the last step falls short by less than 5 % where there are many.
+    assert n_samples == 2 * n_pixels or last_step >= 0.95 / np.sqrt(2) / n_pixels
+
+
+def test_radial_samples(load):
+    protocol = load(f"{yaml.safe_dump(sequence())}\ntrajectory: {{golden_angle_radial: }}")
+    assert protocol.trajectory.n_samples(64) == 128
 
 
 def test_null_is_the_default_and_exponents_are_numbers(load):
@@ -300,10 +341,6 @@ def other(section, **values):
         (sequence(flip_angle_deg={"train": "spline11", "n_pulses": 60}), r"flip_angle_deg\.seed: missing"),
         (train(edges=[3]), r"edges: does not go with train: spline11"),
         (train(train="piece_constant5"), r"flip_angle_deg: n_pulses=60 must be at least"),
-        (
-            sequence(flip_angle_deg={"train": "spline", "n_pulses": 60, "angles_deg": [5, 80, 5]}),
-            r"flip_angle_deg\.angles_deg: the spline falls to -.* degrees at pulse 11",
-        ),
         # CSV files
         (sequence(tr_ms={"csv": "none.csv"}), r"sequence\.tr_ms: cannot read .*none.csv: No such file"),
         (sequence(tr_ms={"csv": "train.csv"}), r"train.csv has no column 'tr_ms'; its columns: te_ms, text"),
@@ -335,6 +372,18 @@ def other(section, **values):
         # the file
         ("sequence: {tr_ms: 10\n", r"protocol\.yaml: line 2, column 1: .*; a protocol is YAML text"),
         ("sequence: {tr_ms: 10, tr_ms: 11}", r"line 1, column 23: key 'tr_ms' is given twice"),
+        ("sequence: {tr_ms: {{ tr }}}", r"line 1, column 20: a key must be plain text, not a list"),
+        ("? [1]\n: 2", r"line 1, column 3: a key must be plain text"),
+        (f"sequence: {{tr_ms: {'9' * 5000}}}", r"a value cannot be read"),
+        ("sequence: 2024-13-45", r"a value cannot be read: month"),
+        ("[" * 2000, r"a value cannot be read"),
+        # numbers that no array holds
+        (sequence(tr_ms=10**400), r"sequence\.tr_ms: a whole number of 401 digits is too large"),
+        (sequence(tr_ms=[10, 10**400, 10]), r"sequence\.tr_ms: a whole number of 401 digits is too large"),
+        (other("engine", tolerance=10**400), r"engine\.tolerance: a whole number of 401 digits"),
+        (dictionary(rank=10**400), r"dictionary\.rank: must be at most 1000000000; got 10+\.\.\."),
+        (dictionary(t1_ms={"log": [1, 9, 10**300]}), r"t1_ms\.log: takes"),
+        (other("reconstruction", slices=[10**300]), r"slices: must .* at most 1e\+09; got 1e\+300"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(load, tmp_path, content, message):

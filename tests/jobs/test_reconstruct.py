@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.protocol import load_protocol
 from reconstruction.phantom_templates import TISSUES, analytic_head
+from reconstruction.pipeline import reconstruct
 from reconstruction.rawdata import read_ismrmrd, write_ismrmrd
 from reconstruction.trajectory import golden_angle_radial
 
@@ -97,7 +99,7 @@ def test_maps_match_the_truth(tmp_path, phantom):
     assert ratios[0] == pytest.approx(ratios[1], rel=0.05)  # as PD follows T2; the scale is arbitrary
 
 
-def test_folder_is_a_bids_dataset_with_provenance(maps):
+def test_folder_is_a_bids_dataset_with_provenance(maps, phantom):
     names = sorted(path.relative_to(maps).as_posix() for path in maps.rglob("*") if path.is_file())
     anat = [f"sub-01/anat/sub-01_{name}.{ending}" for name in MAPS for ending in ("json", "nii.gz")]
     top = [".bidsignore", "dataset_description.json", "figures/slice-00.png", "provenance.json"]
@@ -111,12 +113,17 @@ def test_folder_is_a_bids_dataset_with_provenance(maps):
         "adaptive",
         4,
     )
+    assert content["dictionary"]["file"] is None
+    assert content["dictionary"]["grid"] == load_protocol(phantom / "protocol.yaml").grid.to_dict()
+    assert content["mask"] is None
+    assert content["orientation_known"]
     assert content["files"] == [name for name in names if name != "provenance.json"]
     (record,) = content["slices"]
     assert record["n_voxels"] == np.count_nonzero(read(maps).dataobj)
     assert len(record["relative_residuals"]) == 4
     assert record["relative_residuals"][0] == 1
     assert not record["converged"]
+    assert record["receive_field_degree"] in range(6)
     assert 0.9 < record["median_correlation"] <= 1
     sidecar = json.loads((maps / "sub-01/anat/sub-01_T1map.json").read_text())
     assert sidecar["Provenance"]["slices"] == content["slices"]
@@ -139,6 +146,8 @@ def test_stored_dictionary_gives_the_same_maps(tmp_path, phantom, maps):
     arguments = ["--protocol", protocol, "--dictionary", tmp_path / "dict.h5"]
     run("reconstruct", phantom / "scan.mrd", *arguments, "--out", tmp_path / "maps")
     assert same(tmp_path / "maps", maps)
+    content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
+    assert content["dictionary"]["file"] == "dict.h5"
 
 
 @pytest.mark.parametrize(
@@ -195,19 +204,11 @@ def test_trajectory_of_the_protocol_replaces_a_missing_one(tmp_path, phantom, ma
     assert same(tmp_path / "maps", maps)
 
 
-def test_phantom_takes_the_trajectory_of_the_protocol(tmp_path):
-    (tmp_path / "protocol.yaml").write_text(f"{PROTOCOL}trajectory: {{spiral: {{n_interleaves: 16}}}}\n")
-    options = [
-        "--protocol",
-        tmp_path / "protocol.yaml",
-        "--out",
-        tmp_path / "out",
-        "--matrix",
-        16,
-        "--coils",
-        2,
-    ]
-    run("phantom", *options)
+@pytest.mark.parametrize("matrix", [16, 64])
+def test_phantom_takes_the_trajectory_of_the_protocol(tmp_path, matrix):
+    (tmp_path / "protocol.yaml").write_text(f"{PROTOCOL}trajectory: {{spiral: }}\n")
+    options = ["--out", tmp_path / "out", "--matrix", matrix, "--coils", 2]
+    run("phantom", "--protocol", tmp_path / "protocol.yaml", *options)
     trajectory = read_ismrmrd(tmp_path / "out" / "scan.mrd").acquisition(0).trajectory
     assert not trajectory[:, 0].any()  # spirals start in the centre, spokes do not
 
@@ -223,6 +224,107 @@ def test_trajectory_units(tmp_path, phantom, maps):
     options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps"]
     run("reconstruct", tmp_path / "scan.mrd", *options)
     assert same(tmp_path / "maps", maps)
+
+
+def test_repetitions_are_announced(tmp_path, phantom):
+    options = ["--protocol", phantom / "protocol.yaml", "--out"]
+    result = run("reconstruct", phantom / "scan.mrd", *options, tmp_path / "maps")
+    assert "notice: 4 repetitions of the train: assumed to start from equilibrium\n" in result.stderr
+    assert "doubtful" not in result.stderr
+    quiet = run("reconstruct", phantom / "scan.mrd", *options, tmp_path / "quiet", "--quiet")
+    assert (quiet.stdout, quiet.stderr) == ("", "")
+
+
+def test_wrong_trajectory_is_an_error_with_advice(tmp_path, phantom):
+    trajectory = "trajectory: {golden_angle_radial: {angle_increment_deg: 3}}"
+    (tmp_path / "protocol.yaml").write_text(PROTOCOL + trajectory)
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps"]
+    result = CliRunner().invoke(app, ["reconstruct", str(phantom / "scan.mrd"), *map(str, options)])
+    assert result.exit_code == 1
+    advice = "if there should be an image, check trajectory, trajectory_units and sequence\n"
+    assert result.stderr.endswith(advice)
+    assert "left empty" not in result.stderr  # not said twice
+
+
+def test_wrong_sequence_is_noticed(tmp_path, phantom, maps):
+    (tmp_path / "protocol.yaml").write_text(PROTOCOL.replace("[20, 60, 40]", "[40, 5, 60, 5, 40, 10]"))
+    mask = write_mask(tmp_path / "mask.nii", read(maps))
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps", "--mask", mask]
+    result = run("reconstruct", phantom / "scan.mrd", *options)
+    (line,) = [line for line in result.stderr.splitlines() if "doubtful" in line]
+    assert line.startswith("notice: doubtful result (median correlation 0.")
+    assert line.endswith(" in slice 0): check trajectory, trajectory_units and sequence")
+
+
+def test_mask_that_covers_the_image_is_noticed(tmp_path, phantom, monkeypatch):
+    monkeypatch.setattr("jobs.reconstruct._DOUBTFUL_MASK", 0.1)
+    options = ["--protocol", phantom / "protocol.yaml", "--out"]
+    result = run("reconstruct", phantom / "scan.mrd", *options, tmp_path / "maps")
+    assert "doubtful result (the mask covers" in result.stderr
+    mask = write_mask(tmp_path / "mask.nii", read(tmp_path / "maps"))
+    result = run("reconstruct", phantom / "scan.mrd", *options, tmp_path / "masked", "--mask", mask)
+    assert "doubtful" not in result.stderr  # whose mask it is, knows
+
+
+def write_mask(path, maps, change=lambda mask: None):
+    """Mask of maps, changed in place."""
+    mask = (np.asarray(maps.dataobj) > 0).astype(np.uint8)
+    change(mask)
+    nib.save(nib.Nifti1Image(mask, maps.affine), path)
+    return path
+
+
+def test_mask_replaces_the_estimated_one(tmp_path, phantom, maps):
+    def keep_upper_part(mask):
+        mask[:, : MATRIX // 2 + 3] = 0
+
+    mask = write_mask(tmp_path / "mask.nii.gz", read(maps), keep_upper_part)
+    options = ["--protocol", phantom / "protocol.yaml", "--out", tmp_path / "maps", "--mask", mask]
+    run("reconstruct", phantom / "scan.mrd", *options)
+    inside = np.asarray(nib.load(mask).dataobj) > 0
+    np.testing.assert_array_equal(np.asarray(read(tmp_path / "maps").dataobj) > 0, inside)
+    assert json.loads((tmp_path / "maps" / "provenance.json").read_text())["mask"] == "mask.nii.gz"
+
+
+def test_mask_elsewhere_is_refused(tmp_path, phantom, maps):
+    image = read(maps)
+    affine = image.affine.copy()
+    affine[0, 3] += 5
+    moved = nib.Nifti1Image(np.asarray(image.dataobj), affine)
+    mask = write_mask(tmp_path / "mask.nii", moved)
+    options = ["--protocol", phantom / "protocol.yaml", "--out", tmp_path / "maps", "--mask", mask]
+    result = CliRunner().invoke(app, ["reconstruct", str(phantom / "scan.mrd"), *map(str, options)])
+    assert result.exit_code == 1
+    assert "mask.nii: lies or is oriented otherwise" in result.stderr
+
+
+def test_dead_coil_is_noticed(tmp_path, phantom, maps):
+    acquisition = read_ismrmrd(phantom / "scan.mrd").acquisition(0)
+    kspace, noise = (
+        np.concatenate([samples, np.zeros_like(samples[:1])])
+        for samples in (acquisition.kspace, acquisition.noise)
+    )
+    write_ismrmrd(tmp_path / "scan.mrd", [replace(acquisition, kspace=kspace, noise=noise)])
+    options = ["--protocol", phantom / "protocol.yaml", "--out", tmp_path / "maps"]
+    result = run("reconstruct", tmp_path / "scan.mrd", *options)
+    assert "notice: slice 0: 1 coil(s) without signal or noise left out\n" in result.stderr
+    (record,) = json.loads((tmp_path / "maps" / "provenance.json").read_text())["slices"]
+    assert record["n_dead_coils"] == 1
+    assert same(tmp_path / "maps", maps)
+
+
+def test_unknown_orientation_is_noticed(tmp_path, phantom):
+    shutil.copy(phantom / "scan.mrd", tmp_path / "scan.mrd")
+    with h5py.File(tmp_path / "scan.mrd", "r+") as file:
+        table = file["dataset/data"][...]
+        for name in ("read_dir", "phase_dir", "slice_dir"):
+            table["head"][name] = 0
+        file["dataset/data"][...] = table
+    options = ["--protocol", phantom / "protocol.yaml", "--out", tmp_path / "maps"]
+    result = run("reconstruct", tmp_path / "scan.mrd", *options)
+    assert "notice: orientation unknown: " in result.stderr
+    assert not json.loads((tmp_path / "maps" / "provenance.json").read_text())["orientation_known"]
+    assert int(read(tmp_path / "maps").header["sform_code"]) == 0
 
 
 @pytest.fixture
@@ -291,3 +393,73 @@ def test_uneven_slices_are_refused(tmp_path, slices, shift):
     assert result.exit_code == 1
     assert "the slices do not form a volume" in result.stderr
     assert not (tmp_path / "maps").exists()
+
+
+def without_signal(acquisition):
+    return replace(acquisition, kspace=np.zeros_like(acquisition.kspace))
+
+
+def noise_only(acquisition):
+    rng = np.random.default_rng(0)
+    return replace(acquisition, kspace=rng.choice(acquisition.noise[0], acquisition.kspace.shape))
+
+
+@pytest.mark.parametrize(
+    ("empty", "reason"),
+    [(without_signal, "the k-space is zero everywhere"), (noise_only, "the k-space holds no more energy")],
+)
+def test_slice_without_signal_is_left_empty(tmp_path, slices, empty, reason):
+    slices[1] = empty(slices[1])
+    result = reconstruct_slices(tmp_path, slices)
+    assert result.exit_code == 0, result.output
+    assert f"notice: slice 1 is left empty: {reason}" in result.stderr
+    for name in MAPS:
+        volume = np.asarray(read(tmp_path / "maps", name).dataobj)
+        assert [bool(plane.any()) for plane in np.moveaxis(volume, 2, 0)] == [True, False, True]
+    records = json.loads((tmp_path / "maps" / "provenance.json").read_text())["slices"]
+    assert [record["n_voxels"] > 0 for record in records] == [True, False, True]
+    assert reason in records[1]["left_empty"]
+    figures = sorted(path.name for path in (tmp_path / "maps" / "figures").iterdir())
+    assert figures == ["slice-00.png", "slice-02.png"]
+
+
+def test_slice_that_fails_late_does_not_cost_the_others(tmp_path, slices, monkeypatch):
+    def fails_for_one(acquisition, *arguments, **options):
+        if acquisition.slice_index == 0:
+            raise ValueError("no region of the image stands out")
+        return reconstruct(acquisition, *arguments, **options)
+
+    monkeypatch.setattr("jobs.reconstruct.reconstruct", fails_for_one)
+    result = reconstruct_slices(tmp_path, slices)
+    assert result.exit_code == 0, result.output
+    assert "notice: slice 0 is left empty: no region of the image stands out\n" in result.stderr
+    volume = np.asarray(read(tmp_path / "maps").dataobj)
+    assert [bool(plane.any()) for plane in np.moveaxis(volume, 2, 0)] == [True, True, False]
+
+
+def test_all_slices_empty(tmp_path, slices, monkeypatch):
+    def fails(*_arguments, **_options):
+        raise ValueError("no region of the image stands out")
+
+    monkeypatch.setattr("jobs.reconstruct.reconstruct", fails)
+    result = reconstruct_slices(tmp_path, slices)
+    assert result.exit_code == 1
+    assert "error: " in result.stderr
+    assert "slice 2: no region of the image stands out; if there should" in result.stderr
+    assert not (tmp_path / "maps").exists()
+
+
+def test_mask_has_the_slices_of_the_maps(tmp_path, slices):
+    assert reconstruct_slices(tmp_path, slices).exit_code == 0
+
+    def only_second(mask):
+        mask[..., [0, 2]] = 0
+        mask[:8, :, 1] = 0
+
+    mask = write_mask(tmp_path / "mask.nii", read(tmp_path / "maps"), only_second)
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "masked", "--mask", mask]
+    result = run("reconstruct", tmp_path / "scan.mrd", *options)
+    for number in (0, 2):
+        assert f"slice {number} is left empty: the mask is empty there\n" in result.stderr
+    volume = np.asarray(read(tmp_path / "masked").dataobj)
+    np.testing.assert_array_equal(volume > 0, np.asarray(nib.load(mask).dataobj) > 0)

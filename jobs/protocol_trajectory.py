@@ -1,0 +1,108 @@
+"""The section ``trajectory`` of a protocol."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.protocol_values import Section
+
+_OVERSAMPLING = 2  # samples of a spoke over pixels
+
+
+@dataclass(frozen=True)
+class Radial:
+    """Golden-angle spokes.
+
+    Attributes
+    ----------
+    options : dict
+        Arguments of `reconstruction.trajectory.golden_angle_radial`.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, n_readouts: int, n_samples: int, matrix: tuple[int, int]) -> NDArray[np.float32]:
+        """Trajectory, shape (n_readouts, n_samples, 2) [cycles per pixel]."""
+        from reconstruction.trajectory import golden_angle_radial
+
+        return golden_angle_radial(n_readouts, n_samples, **self.options)
+
+    def n_samples(self, n_pixels: int) -> int:
+        """Samples of a readout with twofold oversampling."""
+        return _OVERSAMPLING * n_pixels
+
+
+@dataclass(frozen=True)
+class Spiral:
+    """Variable-density spirals.
+
+    Attributes
+    ----------
+    options : dict
+        Arguments of `reconstruction.trajectory.variable_density_spiral`, with n_interleaves and
+        density_exponent.
+    """
+
+    options: dict[str, Any]
+
+    def __call__(self, n_readouts: int, n_samples: int, matrix: tuple[int, int]) -> NDArray[np.float32]:
+        """Trajectory, shape (n_readouts, n_samples, 2) [cycles per pixel]."""
+        from reconstruction.trajectory import variable_density_spiral
+
+        return variable_density_spiral(n_readouts, n_samples, matrix=matrix, **self.options)
+
+    def n_samples(self, n_pixels: int) -> int:
+        """Samples of a readout: Nyquist at the edge of k-space, and at least as many as `Radial` has.
+
+        At the speed of the edge, the spiral would cover less than ``a / (a + 2) (1 + pi n / i)`` cycles per
+        pixel in the time of a readout (a: density_exponent, i: n_interleaves, n pixels); Nyquist asks for n
+        samples a cycle.
+        """
+        exponent = self.options["density_exponent"]
+        speed = exponent / (exponent + 2) * (1 + math.pi * n_pixels / self.options["n_interleaves"])
+        return max(_OVERSAMPLING * n_pixels, math.ceil(n_pixels * speed) + 1)
+
+
+def read_trajectory(protocol: Section) -> Radial | Spiral:
+    """Trajectory of a protocol.
+
+    Raises
+    ------
+    ProtocolError
+        If there is not exactly one kind, or one of its keys is unknown or out of range.
+    """
+    kinds = ("golden_angle_radial", "spiral")
+    section = protocol.section("trajectory", kinds)
+    if len(section.values) != 1:
+        raise section.error("", f"give one of {', '.join(kinds)}, or remove the section to use the file's")
+    (kind,) = section.values
+    return _radial(section) if kind == "golden_angle_radial" else _spiral(section)
+
+
+def _radial(trajectory: Section) -> Radial:
+    section = trajectory.section(
+        "golden_angle_radial", ("first_angle_deg", "angle_increment_deg", "n_skipped")
+    )
+    options: dict[str, Any] = {
+        "first_angle": np.deg2rad(section.number("first_angle_deg", 0.0)),
+        "n_skipped": section.count("n_skipped", 0, at_least=0),
+    }
+    if section.has("angle_increment_deg"):
+        options["angle_increment"] = np.deg2rad(section.number("angle_increment_deg", 0.0))
+    return Radial(options)
+
+
+def _spiral(trajectory: Section) -> Spiral:
+    section = trajectory.section("spiral", ("n_interleaves", "density_exponent", "angle_increment_deg"))
+    options: dict[str, Any] = {
+        "n_interleaves": section.count("n_interleaves", 48),
+        "density_exponent": section.number("density_exponent", 2.0, at_least=1),
+    }
+    if section.has("angle_increment_deg"):
+        options["angle_increment"] = np.deg2rad(section.number("angle_increment_deg", 0.0))
+    return Spiral(options)
