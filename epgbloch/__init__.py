@@ -7,8 +7,9 @@ from epgbloch.engine import EPGBloch
 from epgbloch.model import SignalModel
 from epgbloch.pulse import RFPulse
 from epgbloch.sequence import Sequence
+from epgbloch.tasks import SequenceGradient
 from epgbloch.tissue import Tissue
 
 __version__ = "0.1.0"
 
-__all__ = ["EPGBloch", "RFPulse", "Sequence", "SignalModel", "Tissue", "__version__"]
+__all__ = ["EPGBloch", "RFPulse", "Sequence", "SequenceGradient", "SignalModel", "Tissue", "__version__"]

@@ -10,16 +10,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from epgbloch import operators
-from epgbloch.kernels import complex_states, real_states
+from epgbloch.intervals import Intervals
 from epgbloch.kernels.layout import LANES
 from epgbloch.sequence import Sequence
+from epgbloch.tasks import SequenceGradient, Task
 from epgbloch.tissue import Tissue
 
 ATOMS_PER_TASK = 128
 """Atoms that one thread simulates in one go, a multiple of LANES."""
+PARAMETERS = ("t1", "t2", "b1", "off_resonance")
+"""Tissue parameters that signals are differentiated by; with the prefix "ln_" by their logarithm."""
 Progress = Callable[[int, int], None]
 """Called as progress(atoms done, atoms in all)."""
 
@@ -101,53 +104,210 @@ class EPGBloch:
             F+(0) at TE, demodulated with the RF phase of its pulse: +sin(flip angle) after excitation of
             equilibrium magnetisation. Exactly real for phases 0 and pi (waveform included) on resonance.
         """
-        signal = np.empty((tissue.n_atoms, sequence.n_pulses), np.complex64)
-        tasks = self._tasks(sequence, tissue)
+        return self._run(sequence, tissue, (), progress)[:, 0]
+
+    def jacobian(
+        self,
+        sequence: Sequence,
+        tissue: Tissue,
+        wrt: tuple[str, ...] = ("t1", "t2"),
+        *,
+        progress: Progress | None = None,
+    ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """Simulate the echoes and their derivatives by tissue parameters, by forward sensitivities.
+
+        Parameters
+        ----------
+        sequence : Sequence
+            The pulse train.
+        tissue : Tissue
+            The atoms.
+        wrt : tuple of str
+            Parameters: "t1", "t2" [1/s], "b1", "off_resonance" [1/Hz], or "ln_t1", "ln_t2", "ln_b1".
+        progress : callable, optional
+            Called as progress(atoms done, atoms in all) from the calling thread.
+
+        Returns
+        -------
+        signal : ndarray, shape (n_atoms, n_pulses), complex64
+            As from `signal`.
+        derivatives : ndarray, shape (n_wrt, n_atoms, n_pulses), complex64
+            Derivatives of the signal.
+
+        Raises
+        ------
+        ValueError
+            If a name in `wrt` is unknown or given twice.
+        """
+        names = _parameters(wrt)
+        result = self._run(sequence, tissue, tuple(dict.fromkeys(names)), progress)
+        sets = [1 + list(dict.fromkeys(names)).index(name) for name in names]
+        derivatives = np.ascontiguousarray(result[:, sets].swapaxes(0, 1))
+        for derivative, name, parameter in zip(derivatives, wrt, names, strict=True):
+            if name.startswith("ln_"):
+                derivative *= getattr(tissue, parameter).astype(np.float32)[:, np.newaxis]
+        return np.ascontiguousarray(result[:, 0]), derivatives
+
+    def gradient(
+        self,
+        sequence: Sequence,
+        tissue: Tissue,
+        signal_cotangent: ArrayLike,
+        derivative_cotangents: ArrayLike | None = None,
+        wrt: tuple[str, ...] = ("t1", "t2"),
+    ) -> SequenceGradient:
+        """Return the derivatives of a real scalar L by the parameters of the sequence, by the adjoint.
+
+        L may be any function of the signals S and, with `derivative_cotangents`, of their derivatives by
+        tissue parameters, as in a Cramer-Rao bound. The cost is a few simulations, whatever the number of
+        pulses; memory grows with n_pulses x n_states / 16.
+
+        Parameters
+        ----------
+        sequence : Sequence
+            The pulse train.
+        tissue : Tissue
+            The atoms.
+        signal_cotangent : array_like, shape (n_atoms, n_pulses), real or complex
+            dL/d(Re S) + i dL/d(Im S).
+        derivative_cotangents : array_like, shape (n_wrt, n_atoms, n_pulses), optional
+            The same for the derivatives that `jacobian` returns.
+        wrt : tuple of str
+            Their parameters, as in `jacobian`.
+
+        Returns
+        -------
+        SequenceGradient
+            dL by flip angles, phases, TR, TE and inversion time.
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, a value is not finite, or a name in `wrt` is unknown or given twice.
+        """
+        names = _parameters(wrt) if derivative_cotangents is not None else []
+        sets = tuple(dict.fromkeys(names))
+        shape = (tissue.n_atoms, sequence.n_pulses)
+        cotangent = np.zeros((tissue.n_atoms, 1 + len(sets), sequence.n_pulses), np.complex64)
+        cotangent[:, 0] = _cotangent("signal_cotangent", signal_cotangent, shape)
+        if derivative_cotangents is not None:
+            own = _cotangent("derivative_cotangents", derivative_cotangents, (len(wrt), *shape))
+            for values, name, parameter in zip(own, wrt, names, strict=True):
+                scale = getattr(tissue, parameter)[:, np.newaxis] if name.startswith("ln_") else 1.0
+                cotangent[:, 1 + sets.index(parameter)] += scale * values
+        tasks = self._tasks(sequence, tissue, sets, real_loss=not cotangent.imag.any(), summed=True)
+        parts: dict[int, SequenceGradient] = {}
+
+        def pull_back(task: Task) -> None:
+            parts[int(task.atoms[0])] = task.gradient(cotangent[task.atoms])
+
+        self._run_tasks(pull_back, tasks, tissue.n_atoms, None)
+        # in a fixed order, whatever thread came first
+        gradients = [parts[key] for key in sorted(parts)]
+        return sum(gradients[1:], start=gradients[0])
+
+    def _run(
+        self, sequence: Sequence, tissue: Tissue, wrt: tuple[str, ...], progress: Progress | None
+    ) -> NDArray[np.complex64]:
+        """Signals and derivatives, shape (n_atoms, 1 + len(wrt), n_pulses)."""
+        result = np.empty((tissue.n_atoms, 1 + len(wrt), sequence.n_pulses), np.complex64)
+
+        def simulate(task: Task) -> None:
+            result[task.atoms] = task.simulate()
+
+        self._run_tasks(simulate, self._tasks(sequence, tissue, wrt), tissue.n_atoms, progress)
+        return result
+
+    def _run_tasks(
+        self, work: Callable[[Task], None], tasks: list[Task], n_atoms: int, progress: Progress | None
+    ) -> None:
+        """Do the work on all threads; report from this one."""
         n_done = 0
 
-        def finish(atoms: NDArray[np.intp], result: NDArray[np.complex64]) -> None:
+        def report(task: Task) -> None:
             nonlocal n_done
-            signal[atoms] = result[: atoms.size]
-            n_done += atoms.size
+            n_done += task.atoms.size
             if progress is not None:
-                progress(n_done, tissue.n_atoms)
+                progress(n_done, n_atoms)
 
         n_threads = min(self.n_threads or _available_cores(), len(tasks))
         if n_threads == 1:
-            for atoms, run in tasks:
-                finish(atoms, run())
-            return signal
+            for task in tasks:
+                work(task)
+                report(task)
+            return
         with ThreadPoolExecutor(n_threads) as pool:
-            futures = {pool.submit(run): atoms for atoms, run in tasks}
+            futures = {pool.submit(work, task): task for task in tasks}
             try:
                 for future in as_completed(futures):
-                    finish(futures.pop(future), future.result())
+                    future.result()
+                    report(futures[future])
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        return signal
 
     def _tasks(
-        self, sequence: Sequence, tissue: Tissue
-    ) -> list[tuple[NDArray[np.intp], Callable[[], NDArray[np.complex64]]]]:
-        """Split the atoms into tasks of equal kernel and number of states."""
-        timing = _Timing.of(sequence)
+        self,
+        sequence: Sequence,
+        tissue: Tissue,
+        wrt: tuple[str, ...],
+        *,
+        real_loss: bool = True,
+        summed: bool = False,
+    ) -> list[Task]:
+        """Split the atoms into tasks of equal kernel and number of states.
+
+        Without `real_loss`, imaginary parts count even where they are zero. `summed`: only the sum over atoms
+        matters, so that a few may share the largest number of states.
+        """
+        intervals = Intervals.of(sequence)
         n_states = self._states_per_atom(sequence, tissue)
-        keys = [n_states]
+        if summed and sequence.pulse is None and tissue.n_atoms <= LANES:
+            n_states[:] = n_states.max()  # one task, of the longest T2
+        keys = [n_states, np.unique(tissue.off_resonance, return_inverse=True)[1]]
         if sequence.pulse is None:
-            keys.append((tissue.off_resonance != 0).astype(int))
+            keys[1] = (tissue.off_resonance != 0).astype(np.intp)
         else:
-            keys.append(np.unique(tissue.off_resonance, return_inverse=True)[1])
-            keys.append(operators.in_table(sequence.pulse, tissue.t1, tissue.t2).astype(int))
+            keys.append(operators.in_table(sequence.pulse, tissue).astype(np.intp))
         classes = np.unique(np.stack(keys), axis=1, return_inverse=True)[1].ravel()
         order = np.argsort(classes, kind="stable")
-        tasks: list[tuple[NDArray[np.intp], Callable[[], NDArray[np.complex64]]]] = []
+        largest_b1 = float(tissue.b1.max())
+        tasks: list[Task] = []
         for members in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
-            kernel = self._kernel(sequence, timing, tissue[members[:1]], float(tissue.b1.max()))
-            for start in range(0, members.size, ATOMS_PER_TASK):
-                atoms = members[start : start + ATOMS_PER_TASK]
-                tasks.append((atoms, partial(kernel, tissue[atoms], int(n_states[atoms[0]]))))
+            example = tissue[members[:1]]
+            real = (
+                real_loss
+                and intervals.real
+                and bool(example.off_resonance[0] == 0)
+                and "off_resonance" not in wrt
+                and (sequence.pulse is None or not np.iscomplexobj(sequence.pulse.waveform))
+            )
+            n_atoms, table_of = ATOMS_PER_TASK, None
+            if sequence.pulse is not None:
+                table_of = self._tables(sequence, wrt, real, example, largest_b1)
+                if not operators.in_table(sequence.pulse, example)[0]:
+                    n_atoms = 1
+            for first in range(0, members.size, n_atoms):
+                atoms = members[first : first + n_atoms]
+                n = int(n_states[atoms[0]])
+                tasks.append(Task(sequence, intervals, wrt, atoms, tissue[atoms], n, real, table_of))
         return tasks
+
+    def _tables(
+        self, sequence: Sequence, wrt: tuple[str, ...], real: bool, example: Tissue, largest_b1: float
+    ) -> Callable[[Tissue], operators.OperatorTable]:
+        """Return the function that gives the operators for atoms like `example`."""
+        pulse = sequence.pulse
+        assert pulse is not None
+        n_angles = operators.angle_count(pulse, float(sequence.flip_angle.max()) * largest_b1)
+        frequencies = operators.frequencies(pulse, float(example.off_resonance[0]), wrt)
+        if operators.in_table(pulse, example)[0]:
+            table = operators.shared_table(
+                pulse, frequencies, n_angles, self.n_subslices, self.slice_extent, real
+            )
+            return lambda atom: table
+        sampling = operators.sample_slice(pulse, self.n_subslices, self.slice_extent, symmetric=real)
+        return partial(operators.own_table, pulse, frequencies, n_angles, sampling)
 
     def _states_per_atom(self, sequence: Sequence, tissue: Tissue) -> NDArray[np.intp]:
         if sequence.spoiling == "balanced":
@@ -162,192 +322,28 @@ class EPGBloch:
         step = 2 ** np.maximum(np.floor(np.log2(n_states)).astype(int) - 3, 0)
         return np.minimum(-(-n_states // step) * step, highest)
 
-    def _kernel(
-        self, sequence: Sequence, timing: _Timing, example: Tissue, largest_b1: float
-    ) -> Callable[[Tissue, int], NDArray[np.complex64]]:
-        """Return the function (tissue, n_states) -> signal for atoms of the class of `example`."""
-        on_resonance = bool(example.off_resonance[0] == 0)
-        if sequence.pulse is None:
-            return partial(_simulate_instantaneous, sequence, timing, timing.real and on_resonance)
-        off_resonance = float(example.off_resonance[0])
-        symmetric = timing.real and on_resonance and not np.iscomplexobj(sequence.pulse.waveform)
-        n_angles = operators.angle_count(sequence.pulse, float(sequence.flip_angle.max()) * largest_b1)
-        sampling = operators.sample_slice(
-            sequence.pulse, self.n_subslices, self.slice_extent, symmetric=symmetric
-        )
-        if operators.in_table(sequence.pulse, example.t1, example.t2)[0]:
-            table = operators.tabulated_operators(
-                sequence.pulse, off_resonance, n_angles, self.n_subslices, self.slice_extent, symmetric
-            )
-            return partial(_simulate_tabulated, sequence, timing, sampling, symmetric, table)
-        return partial(
-            _simulate_fast_relaxing, sequence, timing, sampling, symmetric, off_resonance, n_angles
-        )
+
+def _cotangent(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.complex64]:
+    array = np.asarray(value, dtype=np.complex64)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must have that of its signals, {shape}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} holds values that are not finite; check the scalar that was differentiated")
+    return array
+
+
+def _parameters(wrt: tuple[str, ...]) -> list[str]:
+    """Names without the prefix of the logarithm, checked."""
+    names = [name.removeprefix("ln_") for name in wrt]
+    for name, parameter in zip(wrt, names, strict=True):
+        if parameter not in PARAMETERS or name == "ln_off_resonance":
+            raise ValueError(f"wrt: {name!r} must be one of {', '.join(PARAMETERS)}, or ln_t1, ln_t2, ln_b1")
+    if len(set(wrt)) < len(wrt):
+        raise ValueError(f"wrt={wrt} names a parameter twice; name each once")
+    return names
 
 
 def _available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@dataclass(frozen=True)
-class _Timing:
-    """Free intervals and phase steps of a sequence, with every distinct duration once.
-
-    tr, te : distinct durations from pulse end to next pulse start, and to the echo [s]
-    i_tr, i_te : (n_pulses,) their index at each pulse
-    turn : (n_pulses,) complex64 phase of the pulse minus that of the next one; real : whether all are +-1
-    """
-
-    tr: NDArray[np.float64]
-    i_tr: NDArray[np.int64]
-    te: NDArray[np.float64]
-    i_te: NDArray[np.int64]
-    turn: NDArray[np.complex64]
-    real: bool
-    inversion: float
-    inversion_time: float
-
-    @classmethod
-    def of(cls, sequence: Sequence) -> _Timing:
-        before, after = sequence.pulse_margins
-        tr, i_tr = np.unique(sequence.tr - before - after, return_inverse=True)
-        te, i_te = np.unique(sequence.te - after, return_inverse=True)
-        phase = sequence.rf_phase
-        turn = np.exp(1j * np.append(phase[:-1] - phase[1:], 0.0))
-        # 1e-9 rad: far above the rounding of multiples of pi, far below float32
-        real = bool(np.all(np.abs(turn.imag) < 1e-9))
-        inverted = sequence.inversion_time is not None
-        return cls(
-            tr,
-            i_tr.astype(np.int64),
-            te,
-            i_te.astype(np.int64),
-            turn.astype(np.complex64),
-            real,
-            2 * sequence.inversion_efficiency if inverted else 0.0,
-            (sequence.inversion_time or 0.0) - before if inverted else 0.0,
-        )
-
-    def start(self, tissue: Tissue) -> NDArray[np.float32]:
-        """Mz right before the first pulse, shape (n_atoms,)."""
-        return (1 - self.inversion * np.exp(-self.inversion_time / tissue.t1)).astype(np.float32)
-
-    def decay(self, tissue: Tissue, times: NDArray[np.float64]) -> NDArray[np.complex64]:
-        """T2 decay and precession over `times`, shape (n_times, n_atoms)."""
-        return np.exp(np.multiply.outer(times, -1 / tissue.t2 + 2j * np.pi * tissue.off_resonance)).astype(
-            np.complex64
-        )
-
-    def recovery(self, tissue: Tissue) -> NDArray[np.float32]:
-        """T1 decay between pulses, shape (n_tr, n_atoms)."""
-        return np.exp(np.multiply.outer(self.tr, -1 / tissue.t1)).astype(np.float32)
-
-
-def _simulate_instantaneous(
-    sequence: Sequence, timing: _Timing, real: bool, tissue: Tissue, n_states: int
-) -> NDArray[np.complex64]:
-    padded = tissue[np.minimum(np.arange(-(-tissue.n_atoms // LANES) * LANES), tissue.n_atoms - 1)]
-    b1, i_b1 = np.unique(padded.b1, return_inverse=True)
-    angle = np.multiply.outer(sequence.flip_angle, b1)
-    turn: NDArray[Any] = timing.turn
-    e2: NDArray[Any] = timing.decay(padded, timing.tr)
-    e2_echo: NDArray[Any] = timing.decay(padded, timing.te)
-    simulate = complex_states.simulate_instantaneous
-    if real:
-        turn, e2, e2_echo = turn.real.copy(), e2.real, e2_echo.real
-        simulate = real_states.simulate
-
-    def blocks(values: NDArray[Any]) -> NDArray[Any]:
-        """(n, n_atoms) -> (n_blocks, n, LANES)."""
-        return np.ascontiguousarray(values.reshape(len(values), -1, LANES).swapaxes(0, 1))
-
-    signal = np.empty((padded.n_atoms // LANES, sequence.n_pulses, LANES), e2.dtype)
-    simulate(
-        blocks(np.cos(angle).astype(np.float32)[:, i_b1]),
-        blocks(np.sin(angle).astype(np.float32)[:, i_b1]),
-        turn,
-        sequence.spoiling != "balanced",
-        blocks(timing.recovery(padded)),
-        blocks(e2),
-        blocks(e2_echo),
-        timing.i_tr,
-        timing.i_te,
-        timing.start(padded).reshape(-1, LANES),
-        n_states,
-        signal,
-    )
-    return signal.swapaxes(1, 2).reshape(padded.n_atoms, sequence.n_pulses)
-
-
-def _simulate_selective(
-    sequence: Sequence,
-    timing: _Timing,
-    sampling: operators.SliceSampling,
-    symmetric: bool,
-    table: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    tissue: Tissue,
-    n_states: int,
-) -> NDArray[np.complex64]:
-    assert sequence.pulse is not None
-    signal = np.empty((tissue.n_atoms, sequence.n_pulses), np.complex64)
-    complex_states.simulate_selective(
-        np.multiply.outer(tissue.b1, sequence.flip_angle) / operators.angle_step(sequence.pulse),
-        table,
-        weights,
-        sampling.weight,
-        timing.turn,
-        sequence.spoiling != "balanced",
-        np.ascontiguousarray(timing.recovery(tissue).T),
-        np.ascontiguousarray(timing.decay(tissue, timing.tr).T),
-        np.ascontiguousarray(timing.decay(tissue, timing.te).T),
-        timing.i_tr,
-        timing.i_te,
-        timing.start(tissue),
-        n_states,
-        signal,
-    )
-    if symmetric:
-        signal.imag = 0
-    return signal
-
-
-def _simulate_tabulated(
-    sequence: Sequence,
-    timing: _Timing,
-    sampling: operators.SliceSampling,
-    symmetric: bool,
-    table: NDArray[np.float32],
-    tissue: Tissue,
-    n_states: int,
-) -> NDArray[np.complex64]:
-    assert sequence.pulse is not None
-    weights = operators.relaxation_weights(sequence.pulse, tissue.t1, tissue.t2)
-    return _simulate_selective(sequence, timing, sampling, symmetric, table, weights, tissue, n_states)
-
-
-def _simulate_fast_relaxing(
-    sequence: Sequence,
-    timing: _Timing,
-    sampling: operators.SliceSampling,
-    symmetric: bool,
-    off_resonance: float,
-    n_angles: int,
-    tissue: Tissue,
-    n_states: int,
-) -> NDArray[np.complex64]:
-    """Atoms that relax too fast for the table: operators composed for each of them."""
-    pulse = sequence.pulse
-    assert pulse is not None
-    signals = []
-    for i_atom in range(tissue.n_atoms):
-        atom = tissue[i_atom : i_atom + 1]
-        rates = pulse.duration / atom.t1, pulse.duration / atom.t2
-        table = operators.pulse_operators(pulse, off_resonance, n_angles, sampling, *rates)
-        weights = np.ones((1, 1), np.float32)
-        signals.append(
-            _simulate_selective(sequence, timing, sampling, symmetric, table, weights, atom, n_states)
-        )
-    return np.concatenate(signals)

@@ -19,6 +19,12 @@ class SignalModel(Protocol):
         """Return the signal of every atom at every echo, shape (n_atoms, n_pulses), complex64."""
         ...
 
+    def jacobian(
+        self, sequence: Sequence, tissue: Tissue, wrt: tuple[str, ...] = ("t1", "t2")
+    ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """Return the signal and its derivatives, (n_atoms, n_pulses) and (n_wrt, n_atoms, n_pulses)."""
+        ...
+
     def settings(self) -> dict[str, Any]:
         """Return what identifies the model in a stored dictionary: plain numbers and strings."""
         ...

@@ -18,6 +18,7 @@ from epgbloch.constants import GAMMA_BAR
 from epgbloch.kernels.layout import LANES, N_COEFFICIENTS
 from epgbloch.kernels.rf_steps import compose
 from epgbloch.pulse import RFPulse
+from epgbloch.tissue import Tissue
 
 MAX_R1_DURATION, MAX_R2_DURATION = 0.02, 0.2
 """Ranges of R1 and R2 times the pulse duration that the tables cover, from 0."""
@@ -25,6 +26,11 @@ N_R1, N_R2 = 3, 5
 """Chebyshev nodes over these ranges; the interpolation errs by 4e-8."""
 ANGLE_STEP = np.pi / 32
 """Step of the flip-angle table [rad] for pulses without negative lobes; through 6 points it errs by 5e-9."""
+
+FREQUENCY_STEP = 0.02
+"""Step of the derivative by off-resonance, in cycles over the pulse duration."""
+FREQUENCY_WEIGHTS = {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}
+"""Central differences of fourth order; with this step they err by 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -66,31 +72,81 @@ def sample_slice(pulse: RFPulse, n_subslices: int, slice_extent: float, *, symme
     )
 
 
-def _chebyshev(maximum: float, n: int) -> NDArray[np.float64]:
-    return maximum / 2 * (1 + np.cos(np.pi * (np.arange(n) + 0.5) / n))
+@dataclass(frozen=True, eq=False)
+class RateNodes:
+    """Nodes of R1 and R2 times the pulse duration, between which operators are interpolated.
+
+    Attributes
+    ----------
+    r1, r2 : ndarray, float64
+        Nodes of each rate; the operators belong to all pairs, r2 varying fastest.
+    """
+
+    r1: NDArray[np.float64]
+    r2: NDArray[np.float64]
+
+    @classmethod
+    def table(cls) -> RateNodes:
+        """Return the nodes of the table that all atoms share."""
+        return cls(_chebyshev(0, MAX_R1_DURATION, N_R1), _chebyshev(0, MAX_R2_DURATION, N_R2))
+
+    @classmethod
+    def around(cls, r1: float, r2: float) -> RateNodes:
+        """Return nodes for one atom that relaxes too fast for the table."""
+        return cls(_chebyshev(0.99 * r1, 1.01 * r1, 3), _chebyshev(0.99 * r2, 1.01 * r2, 3))
+
+    @property
+    def pairs(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """R1 and R2 of all pairs."""
+        return np.repeat(self.r1, self.r2.size), np.tile(self.r2, self.r1.size)
+
+    def weights(self, pulse: RFPulse, tissue: Tissue, wrt: tuple[str, ...]) -> NDArray[np.float64]:
+        """Weights of the pairs for every atom, and their derivatives by T1 and T2.
+
+        Shape (n_atoms, 1 + len(wrt), n_pairs); zero for other parameters.
+        """
+        d = pulse.duration
+        w1, slope1 = _lagrange(d / tissue.t1, self.r1)
+        w2, slope2 = _lagrange(d / tissue.t2, self.r2)
+        sets = [np.einsum("ai,aj->aij", w1, w2)]
+        for name in wrt:
+            if name == "t1":
+                sets.append(np.einsum("ai,aj,a->aij", slope1, w2, -d / tissue.t1**2))
+            elif name == "t2":
+                sets.append(np.einsum("ai,aj,a->aij", w1, slope2, -d / tissue.t2**2))
+            else:
+                sets.append(np.zeros_like(sets[0]))
+        return np.stack(sets, axis=1).reshape(tissue.n_atoms, len(sets), -1)
 
 
-def _lagrange(x: NDArray[np.float64], nodes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lagrange weights of `nodes` at every x, shape (n_x, n_nodes)."""
-    weights = np.ones((x.size, nodes.size))
+def _chebyshev(low: float, high: float, n: int) -> NDArray[np.float64]:
+    return low + (high - low) / 2 * (1 + np.cos(np.pi * (np.arange(n) + 0.5) / n))
+
+
+def _lagrange(
+    x: NDArray[np.float64], nodes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lagrange weights of `nodes` at every x and their derivatives, shape (n_x, n_nodes)."""
+    weights, slopes = np.ones((x.size, nodes.size)), np.zeros((x.size, nodes.size))
     for i, node in enumerate(nodes):
         for other in np.delete(nodes, i):
+            slopes[:, i] = (slopes[:, i] * (x - other) + weights[:, i]) / (node - other)
             weights[:, i] *= (x - other) / (node - other)
-    return weights
+    return weights, slopes
 
 
-def in_table(pulse: RFPulse, t1: NDArray[np.float64], t2: NDArray[np.float64]) -> NDArray[np.bool_]:
+def in_table(pulse: RFPulse, tissue: Tissue) -> NDArray[np.bool_]:
     """Tell which atoms relax slowly enough for the tabulated rates, shape (n_atoms,)."""
-    return (pulse.duration / t1 <= MAX_R1_DURATION) & (pulse.duration / t2 <= MAX_R2_DURATION)
+    d = pulse.duration
+    return (d / tissue.t1 <= MAX_R1_DURATION) & (d / tissue.t2 <= MAX_R2_DURATION)
 
 
-def relaxation_weights(
-    pulse: RFPulse, t1: NDArray[np.float64], t2: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Weights of the tabulated relaxation rates for every atom, shape (n_atoms, N_R1 * N_R2)."""
-    w1 = _lagrange(pulse.duration / t1, _chebyshev(MAX_R1_DURATION, N_R1))
-    w2 = _lagrange(pulse.duration / t2, _chebyshev(MAX_R2_DURATION, N_R2))
-    return np.einsum("ai,aj->aij", w1, w2).reshape(t1.size, -1).astype(np.float32)
+def frequencies(pulse: RFPulse, off_resonance: float, wrt: tuple[str, ...]) -> tuple[float, ...]:
+    """Off-resonances [Hz] at which operators are needed: one, or five for a derivative by differences."""
+    if "off_resonance" not in wrt:
+        return (off_resonance,)
+    step = FREQUENCY_STEP / pulse.duration
+    return (off_resonance, *(off_resonance + i * step for i in FREQUENCY_WEIGHTS))
 
 
 def angle_step(pulse: RFPulse) -> float:
@@ -104,29 +160,94 @@ def angle_count(pulse: RFPulse, largest: float) -> int:
     return -(-needed // 16) * 16
 
 
+@dataclass(frozen=True, eq=False)
+class OperatorTable:
+    """Operators of a pulse and what is needed to interpolate between them.
+
+    Attributes
+    ----------
+    pulse : RFPulse
+        The pulse.
+    sampling : SliceSampling
+        Sub-slices.
+    nodes : RateNodes
+        Relaxation rates.
+    operators : ndarray, float32
+        See `pulse_operators`.
+    angle_step : float
+        Step of the flip angles [rad].
+    """
+
+    pulse: RFPulse
+    sampling: SliceSampling
+    nodes: RateNodes
+    operators: NDArray[np.float32]
+    angle_step: float
+
+    def weights(self, tissue: Tissue, wrt: tuple[str, ...]) -> NDArray[np.float32]:
+        """Weights of all nodes for the atoms and their derivatives, shape (n_atoms, 1 + len(wrt), n)."""
+        weights = self.nodes.weights(self.pulse, tissue, wrt)
+        if self.operators.shape[1] > weights.shape[2]:
+            # see `frequencies`
+            others = np.zeros((len(FREQUENCY_WEIGHTS), *weights.shape))
+            for other, weight in zip(others, FREQUENCY_WEIGHTS.values(), strict=True):
+                slope = weight * self.pulse.duration / FREQUENCY_STEP
+                other[:, 1 + wrt.index("off_resonance")] = slope * weights[:, 0]
+            weights = np.concatenate([weights, *others], axis=2)
+        return weights.astype(np.float32)
+
+
 @lru_cache(maxsize=128)
-def tabulated_operators(
+def shared_table(
     pulse: RFPulse,
-    off_resonance: float,
+    off_resonances: tuple[float, ...],
     n_angles: int,
     n_subslices: int,
     slice_extent: float,
     symmetric: bool,
-) -> NDArray[np.float32]:
-    """Operators at the tabulated relaxation rates; see `pulse_operators`."""
+) -> OperatorTable:
+    """Return the table of all atoms that do not relax too fast."""
     sampling = sample_slice(pulse, n_subslices, slice_extent, symmetric=symmetric)
-    r1 = np.repeat(_chebyshev(MAX_R1_DURATION, N_R1), N_R2)
-    r2 = np.tile(_chebyshev(MAX_R2_DURATION, N_R2), N_R1)
-    return pulse_operators(pulse, off_resonance, n_angles, sampling, r1, r2)
+    nodes = RateNodes.table()
+    operators = pulse_operators(pulse, off_resonances, n_angles, sampling, nodes)
+    return OperatorTable(pulse, sampling, nodes, operators, angle_step(pulse))
+
+
+def own_table(
+    pulse: RFPulse,
+    off_resonances: tuple[float, ...],
+    n_angles: int,
+    sampling: SliceSampling,
+    atom: Tissue,
+) -> OperatorTable:
+    """Return the table of one atom that relaxes too fast for the shared one."""
+    nodes = RateNodes.around(pulse.duration / float(atom.t1[0]), pulse.duration / float(atom.t2[0]))
+    operators = pulse_operators(pulse, off_resonances, n_angles, sampling, nodes)
+    return OperatorTable(pulse, sampling, nodes, operators, angle_step(pulse))
+
+
+def rotation_table(n_angles: int) -> OperatorTable:
+    """Return the table of an instantaneous pulse: rotations about y, the same at all rates, one sub-slice."""
+    angles = (np.arange(n_angles) - 2) * ANGLE_STEP
+    cosine, sine = np.cos(angles), np.sin(angles)
+    coefficients = np.zeros((1, 1, n_angles, N_COEFFICIENTS, LANES), np.float32)
+    parts = {0: (1 + cosine) / 2, 2: (cosine - 1) / 2, 4: sine, 6: -sine / 2, 10: cosine}
+    for i, values in parts.items():
+        coefficients[0, 0, :, i, :] = values[:, np.newaxis]
+    weight = np.zeros((1, LANES), np.float32)
+    weight[0, 0] = 1
+    nodes = RateNodes(np.zeros(1), np.zeros(1))
+    pulse = RFPulse.rectangular(1.0, n_steps=1)
+    operators = coefficients.reshape(1, 1, n_angles, N_COEFFICIENTS * LANES)
+    return OperatorTable(pulse, SliceSampling(np.zeros((1, LANES)), weight), nodes, operators, ANGLE_STEP)
 
 
 def pulse_operators(
     pulse: RFPulse,
-    off_resonance: float,
+    off_resonances: tuple[float, ...],
     n_angles: int,
     sampling: SliceSampling,
-    r1: NDArray[np.float64],
-    r2: NDArray[np.float64],
+    nodes: RateNodes,
 ) -> NDArray[np.float32]:
     """Return the operators of a pulse of phase 0 at the angles (-2, -1, 0 ... n_angles - 3) x `angle_step`.
 
@@ -136,23 +257,31 @@ def pulse_operators(
     ----------
     pulse : RFPulse
         The pulse.
-    off_resonance : float
-        Off-resonance frequency [Hz].
+    off_resonances : tuple of float
+        Off-resonance frequencies [Hz].
     n_angles : int
         Number of angles.
     sampling : SliceSampling
         Sub-slices.
-    r1, r2 : ndarray, shape (n_nodes,), float64
-        Relaxation rates times the pulse duration.
+    nodes : RateNodes
+        Relaxation rates.
 
     Returns
     -------
-    ndarray, shape (n_groups, n_nodes, n_angles, N_COEFFICIENTS * LANES), float32
+    ndarray, shape (n_groups, n_off_resonances * n_pairs, n_angles, N_COEFFICIENTS * LANES), float32
         Coefficients in the order that `kernels.layout` gives.
     """
+    operators = [_operators_at(pulse, f, n_angles, sampling, nodes) for f in off_resonances]
+    return np.concatenate(operators, axis=1)
+
+
+def _operators_at(
+    pulse: RFPulse, off_resonance: float, n_angles: int, sampling: SliceSampling, nodes: RateNodes
+) -> NDArray[np.float32]:
     frequency = GAMMA_BAR * pulse.gradient * sampling.position.ravel()
     duration, center, n_steps = pulse.duration, float(pulse.center), pulse.n_steps  # type: ignore[arg-type]
     angles = (np.arange(n_angles) - 2) * angle_step(pulse)
+    r1, r2 = nodes.pairs
     affine = np.empty((n_angles, frequency.size, r1.size, 3, 4))
     compose(
         angles,

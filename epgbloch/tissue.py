@@ -68,4 +68,13 @@ class Tissue:
 
     def __getitem__(self, index: slice | NDArray[np.intp]) -> Tissue:
         """Return the atoms chosen by a slice or an index array."""
-        return Tissue(self.t1[index], self.t2[index], self.b1[index], self.off_resonance[index])
+        chosen = object.__new__(Tissue)  # what was checked once needs no check again
+        for name in ("t1", "t2", "b1", "off_resonance"):
+            values = getattr(self, name)[index]
+            if values.ndim != 1 or values.size == 0:
+                raise IndexError(
+                    f"index {index!r} does not choose a vector of atoms; use a slice, as in [3:4]"
+                )
+            values.setflags(write=False)
+            object.__setattr__(chosen, name, values)
+        return chosen

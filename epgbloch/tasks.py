@@ -1,0 +1,213 @@
+"""One piece of work of the engine: atoms that share a kernel and a number of states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epgbloch import inputs, operators
+from epgbloch.intervals import Intervals
+from epgbloch.kernels import instantaneous, real_adjoint, real_states, selective, selective_adjoint
+from epgbloch.sequence import Sequence
+from epgbloch.tissue import Tissue
+
+RealArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceGradient:
+    """Derivatives of a real scalar by the parameters of a sequence.
+
+    Attributes
+    ----------
+    flip_angle, phase : ndarray, shape (n_pulses,), float64
+        By the flip angles and by the RF phases [1/rad].
+    tr, te : ndarray, shape (n_pulses,), float64
+        By TR and TE of each pulse [1/s]. For a common TR or TE, sum them.
+    inversion_time : float
+        By the inversion time [1/s]; 0 without inversion.
+    """
+
+    flip_angle: RealArray
+    phase: RealArray
+    tr: RealArray
+    te: RealArray
+    inversion_time: float
+
+    def __add__(self, other: SequenceGradient) -> SequenceGradient:
+        return SequenceGradient(
+            self.flip_angle + other.flip_angle,
+            self.phase + other.phase,
+            self.tr + other.tr,
+            self.te + other.te,
+            self.inversion_time + other.inversion_time,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Simulation of some atoms, and its adjoint.
+
+    Attributes
+    ----------
+    sequence : Sequence
+        The sequence.
+    intervals : Intervals
+        Those of the sequence.
+    wrt : tuple of str
+        Tissue parameters of the derivatives.
+    atoms : ndarray, shape (n_atoms,), int
+        Their numbers among all atoms.
+    tissue : Tissue
+        The atoms.
+    n_states : int
+        Configuration orders.
+    real : bool
+        Whether signals and derivatives are real.
+    table_of : callable or None
+        Gives the RF operators; None: instantaneous pulses.
+    """
+
+    sequence: Sequence
+    intervals: Intervals
+    wrt: tuple[str, ...]
+    atoms: NDArray[np.intp]
+    tissue: Tissue
+    n_states: int
+    real: bool
+    table_of: Callable[[Tissue], operators.OperatorTable] | None
+
+    def simulate(self) -> NDArray[np.complex64]:
+        """Return signals and derivatives, shape (n_atoms, 1 + len(wrt), n_pulses)."""
+        if self.table_of is None:
+            return self._simulate_instantaneous()
+        shape = (self.tissue.n_atoms, 1 + len(self.wrt), self.sequence.n_pulses)
+        result = np.empty(shape, np.complex64)
+        table = self.table_of(self.tissue)
+        arguments = inputs.selective(self.sequence, self.intervals, self.wrt, self.tissue, table)
+        selective.simulate(*arguments, self.n_states, result)
+        if self.real:
+            result.imag = 0
+        return result
+
+    def _simulate_instantaneous(self) -> NDArray[np.complex64]:
+        tissue = inputs.padded(self.tissue)
+        arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
+        n_blocks, n_pulses, lanes = arguments[0].shape
+        result = np.empty(
+            (n_blocks, 1 + len(self.wrt), n_pulses, lanes), np.float32 if self.real else np.complex64
+        )
+        kernel = real_states.simulate if self.real else instantaneous.simulate
+        kernel(*arguments, self.n_states, result)
+        by_atom = np.moveaxis(result, -1, 1).reshape(tissue.n_atoms, 1 + len(self.wrt), n_pulses)
+        return by_atom[: self.tissue.n_atoms].astype(np.complex64, copy=False)
+
+    def gradient(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
+        """Pull cotangents of `simulate` back to the sequence."""
+        if self.table_of is None and self.real:
+            return self._gradient_real(cotangent.real)
+        return self._gradient_complex(cotangent)
+
+    def _gradient_real(self, cotangent: NDArray[np.float32]) -> SequenceGradient:
+        tissue = inputs.padded(self.tissue)
+        arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=True)
+        full = np.zeros((tissue.n_atoms, *cotangent.shape[1:]), np.float32)
+        full[: self.tissue.n_atoms] = cotangent
+        echo_bar = inputs.in_blocks(np.moveaxis(full, 0, -1))
+        n_blocks, n_sets, n_pulses, lanes = echo_bar.shape
+        angle_bar, rate_bar = np.zeros((2, n_blocks, n_pulses, lanes), np.float32)
+        e1_bar, e2_bar, decay_bar = np.zeros((3, n_blocks, n_sets, n_pulses, lanes), np.float32)
+        start_bar = np.zeros((n_blocks, n_sets, lanes), np.float32)
+        real_adjoint.adjoint(
+            *arguments, self.n_states, echo_bar, angle_bar, rate_bar, e1_bar, e2_bar, decay_bar, start_bar
+        )
+
+        def by_atom(blocks: NDArray[Any]) -> NDArray[Any]:
+            return np.moveaxis(blocks, -1, 1).reshape(tissue.n_atoms, *blocks.shape[1:-1])
+
+        return self._collect(
+            tissue,
+            by_atom(angle_bar),
+            by_atom(rate_bar),
+            np.zeros((1, n_pulses)),
+            by_atom(e1_bar),
+            by_atom(e2_bar),
+            by_atom(decay_bar),
+            by_atom(start_bar),
+        )
+
+    def _gradient_complex(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
+        if self.table_of is None:
+            largest = float(self.sequence.flip_angle.max() * self.tissue.b1.max())
+            table = operators.rotation_table(int(np.ceil(largest / operators.ANGLE_STEP)) + 5)
+        else:
+            table = self.table_of(self.tissue)
+        arguments = inputs.selective(self.sequence, self.intervals, self.wrt, self.tissue, table)
+        n_atoms, n_sets, n_pulses = cotangent.shape
+        position_bar, rate_bar = np.zeros((2, n_atoms, n_pulses), np.float32)
+        turn_bar = np.zeros((n_atoms, n_pulses), np.complex64)
+        e1_bar = np.zeros((n_atoms, n_sets, n_pulses), np.float32)
+        e2_bar, decay_bar = np.zeros((2, n_atoms, n_sets, n_pulses), np.complex64)
+        start_bar = np.zeros((n_atoms, n_sets), np.float32)
+        selective_adjoint.adjoint(
+            *arguments,
+            self.n_states,
+            np.ascontiguousarray(cotangent),
+            position_bar,
+            rate_bar,
+            turn_bar,
+            e1_bar,
+            e2_bar,
+            decay_bar,
+            start_bar,
+        )
+        # With half of the slice and real signals, the two halves cancel in the derivative by the phase.
+        step_bar = np.zeros_like(rate_bar) if self.real else (turn_bar * self.intervals.turn.conj()).imag
+        return self._collect(
+            self.tissue,
+            position_bar / table.angle_step,
+            rate_bar / table.angle_step,
+            step_bar,
+            e1_bar,
+            e2_bar,
+            decay_bar,
+            start_bar,
+        )
+
+    def _collect(
+        self,
+        tissue: Tissue,
+        angle_bar: NDArray[Any],
+        rate_bar: NDArray[Any],
+        step_bar: NDArray[Any],
+        e1_bar: NDArray[Any],
+        e2_bar: NDArray[Any],
+        decay_bar: NDArray[Any],
+        start_bar: NDArray[Any],
+    ) -> SequenceGradient:
+        """Chain rule from the inputs of a kernel to the sequence, summed over atoms in double precision.
+
+        angle_bar, rate_bar, step_bar : (n_atoms, n_pulses) of flip angle x B1, of its derivative by B1 and of
+        the phase step to the next pulse; e1_bar, e2_bar, decay_bar : (n_atoms, n_sets, n_pulses);
+        start_bar : (n_atoms, n_sets)
+        """
+        times = self.intervals
+
+        def summed(bar: NDArray[Any], slope: NDArray[Any], index: NDArray[np.int64]) -> RealArray:
+            return np.einsum("asn,sna->n", bar.conj(), slope[:, index]).real
+
+        tr = summed(e1_bar, times.recovery_slope(tissue, self.wrt), times.i_tr)
+        tr = tr + summed(e2_bar, times.decay_slope(tissue, times.tr, self.wrt), times.i_tr)
+        te = summed(decay_bar, times.decay_slope(tissue, times.te, self.wrt), times.i_te)
+        flip_angle = np.einsum("an,a->n", angle_bar.astype(np.float64), tissue.b1)
+        if "b1" in self.wrt:
+            flip_angle = flip_angle + rate_bar.sum(axis=0, dtype=np.float64)
+        step = step_bar.sum(axis=0, dtype=np.float64)
+        phase = step.copy()
+        phase[1:] -= step[:-1]
+        inversion_time = float(np.einsum("as,sa->", start_bar, times.start_slope(tissue, self.wrt)))
+        return SequenceGradient(flip_angle, phase, tr, te, inversion_time)
