@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from epgbloch import operators
+from epgbloch._checks import require_count
 from epgbloch.intervals import Intervals
 from epgbloch.kernels.layout import LANES
 from epgbloch.sequence import Sequence
@@ -66,8 +67,7 @@ class EPGBloch:
             value = getattr(self, name)
             if value is None and name != "n_subslices":
                 continue
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{name}={value!r} must be an integer of at least 1")
+            require_count(name, value)
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance={self.tolerance} must lie between 0 and 1; 1e-4 is the default")
         if not (np.isfinite(self.slice_extent) and self.slice_extent > 0):

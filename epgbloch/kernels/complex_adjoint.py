@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit, uint64
 
 from epgbloch.kernels.layout import LANES, SLACK
+from epgbloch.kernels.windows import unwind_minus, unwind_plus
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
@@ -87,16 +88,11 @@ def _add_transpose_z(n_active, operator, r_re, r_im, t_re, t_im, v_re, v_im, w_r
 @njit(cache=True, nogil=True)
 def rewind_back(adjoint, n_states):
     """Undo the copying of the windows at the end of a segment."""
-    size, shift = n_states * LANES, SLACK * LANES
     for j in range(adjoint.shape[0]):
-        for part in range(2):
-            for i in range(size):
-                adjoint[j, part, i] = adjoint[j, part, i + shift]
-            adjoint[j, part, size:] = 0
-        for part in range(2, 4):
-            for i in range(size - 1, -1, -1):
-                adjoint[j, part, i + shift] = adjoint[j, part, i]
-            adjoint[j, part, :shift] = 0
+        unwind_plus(adjoint[j, 0], n_states)
+        unwind_plus(adjoint[j, 1], n_states)
+        unwind_minus(adjoint[j, 2], n_states)
+        unwind_minus(adjoint[j, 3], n_states)
 
 
 @njit(cache=True, nogil=True)

@@ -13,6 +13,7 @@ from numba import njit, uint64
 
 from epgbloch.kernels.layout import LANES, SLACK
 from epgbloch.kernels.real_states import N_COEFFICIENTS, advance, prepare
+from epgbloch.kernels.windows import unwind_minus, unwind_plus
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
@@ -239,12 +240,8 @@ def adjoint(
                 if dephase and after == SLACK:
                     # the windows come back from their start to where the segment ended
                     for j in range(n_sets):
-                        for i in range(size):
-                            l_plus[j, i] = l_plus[j, i + SLACK * LANES]
-                        l_plus[j, size:] = 0
-                        for i in range(size - 1, -1, -1):
-                            l_minus[j, i + SLACK * LANES] = l_minus[j, i]
-                        l_minus[j, : SLACK * LANES] = 0
+                        unwind_plus(l_plus[j], n_states)
+                        unwind_minus(l_minus[j], n_states)
                 for j in range(n_sets):
                     for lane in range(LANES):
                         # order 0 of F+ is a copy of order 0 of F-

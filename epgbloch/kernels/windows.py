@@ -34,3 +34,19 @@ def rewind_minus(minus, n_states):
     for i in range(n_states * LANES):
         minus[i] = _flushed(minus[i + SLACK * LANES])
     minus[n_states * LANES :] = 0
+
+
+@njit(cache=True, nogil=True)
+def unwind_plus(plus, n_states):
+    """Undo `rewind_plus` for adjoint states."""
+    for i in range(n_states * LANES):
+        plus[i] = plus[i + SLACK * LANES]
+    plus[n_states * LANES :] = 0
+
+
+@njit(cache=True, nogil=True)
+def unwind_minus(minus, n_states):
+    """Undo `rewind_minus` for adjoint states."""
+    for i in range(n_states * LANES - 1, -1, -1):
+        minus[i + SLACK * LANES] = minus[i]
+    minus[: SLACK * LANES] = 0
