@@ -20,8 +20,8 @@ from epgbloch.sequence import Sequence
 from epgbloch.tasks import SequenceGradient, Task
 from epgbloch.tissue import Tissue
 
-ATOMS_PER_TASK = 128
-"""Atoms that one thread simulates in one go, a multiple of LANES."""
+ATOMS_PER_TASK = 512
+"""Atoms that one thread simulates in one go at most, a multiple of LANES."""
 PARAMETERS = ("t1", "t2", "b1", "off_resonance")
 """Tissue parameters that signals are differentiated by; with the prefix "ln_" by their logarithm."""
 Progress = Callable[[int, int], None]
@@ -213,7 +213,7 @@ class EPGBloch:
         result = np.empty((tissue.n_atoms, 1 + len(wrt), sequence.n_pulses), np.complex64)
 
         def simulate(task: Task) -> None:
-            result[task.atoms] = task.simulate()
+            task.simulate(result)
 
         self._run_tasks(simulate, self._tasks(sequence, tissue, wrt), tissue.n_atoms, progress)
         return result
@@ -264,16 +264,17 @@ class EPGBloch:
         n_states = self._states_per_atom(sequence, tissue)
         if summed and sequence.pulse is None and tissue.n_atoms <= LANES:
             n_states[:] = n_states.max()  # one task, of the longest T2
-        keys = [n_states, np.unique(tissue.off_resonance, return_inverse=True)[1]]
         if sequence.pulse is None:
-            keys[1] = (tissue.off_resonance != 0).astype(np.intp)
+            keys = [tissue.off_resonance != 0, n_states]
         else:
-            keys.append(operators.in_table(sequence.pulse, tissue).astype(np.intp))
-        classes = np.unique(np.stack(keys), axis=1, return_inverse=True)[1].ravel()
-        order = np.argsort(classes, kind="stable")
+            keys = [operators.in_table(sequence.pulse, tissue), tissue.off_resonance, n_states]
+        # neighbours of equal B1 share the interpolation of the operators
+        order = np.lexsort((tissue.b1, *keys))
+        steps = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
         largest_b1 = float(tissue.b1.max())
+        n_atoms_most = self._atoms_per_task(tissue.n_atoms)
         tasks: list[Task] = []
-        for members in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
+        for members in np.split(order, np.flatnonzero(steps) + 1):
             example = tissue[members[:1]]
             real = (
                 real_loss
@@ -282,7 +283,7 @@ class EPGBloch:
                 and "off_resonance" not in wrt
                 and (sequence.pulse is None or not np.iscomplexobj(sequence.pulse.waveform))
             )
-            n_atoms, table_of = ATOMS_PER_TASK, None
+            n_atoms, table_of = n_atoms_most, None
             if sequence.pulse is not None:
                 table_of = self._tables(sequence, wrt, real, example, largest_b1)
                 if not operators.in_table(sequence.pulse, example)[0]:
@@ -292,6 +293,11 @@ class EPGBloch:
                 n = int(n_states[atoms[0]])
                 tasks.append(Task(sequence, intervals, wrt, atoms, tissue[atoms], n, real, table_of))
         return tasks
+
+    def _atoms_per_task(self, n_atoms: int) -> int:
+        """Atoms of a task, a multiple of LANES, such that every thread gets some tasks."""
+        share = n_atoms // (4 * (self.n_threads or _available_cores())) // LANES * LANES
+        return min(max(share, LANES), ATOMS_PER_TASK)
 
     def _tables(
         self, sequence: Sequence, wrt: tuple[str, ...], real: bool, example: Tissue, largest_b1: float
