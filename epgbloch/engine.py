@@ -106,6 +106,44 @@ class EPGBloch:
         """
         return self._run(sequence, tissue, (), progress)[:, 0]
 
+    def stream(
+        self,
+        sequence: Sequence,
+        tissue: Tissue,
+        callback: Callable[[slice, NDArray[np.complex64]], None],
+        *,
+        chunk_size: int = 8192,
+        progress: Progress | None = None,
+    ) -> None:
+        """Simulate chunk by chunk, so that signals of any number of atoms need the memory of one chunk.
+
+        Parameters
+        ----------
+        sequence : Sequence
+            The pulse train.
+        tissue : Tissue
+            The atoms.
+        callback : callable
+            Called as callback(atoms, signal) from the calling thread, in the order of the atoms: which
+            ones, and
+            their signals as from `signal`, to the last bit. It may keep the array.
+        chunk_size : int
+            Atoms of a chunk. 8192 atoms of 1000 pulses take 65 MB.
+        progress : callable, optional
+            Called as progress(atoms done, atoms in all) from the calling thread.
+
+        Raises
+        ------
+        ValueError
+            If `chunk_size` is not an integer of at least 1.
+        """
+        require_count("chunk_size", chunk_size)
+        for first in range(0, tissue.n_atoms, chunk_size):
+            atoms = slice(first, min(first + chunk_size, tissue.n_atoms))
+            callback(atoms, self.signal(sequence, tissue[atoms]))
+            if progress is not None:
+                progress(atoms.stop, tissue.n_atoms)
+
     def jacobian(
         self,
         sequence: Sequence,
@@ -183,8 +221,14 @@ class EPGBloch:
         Raises
         ------
         ValueError
-            If a shape does not fit, a value is not finite, or a name in `wrt` is unknown or given twice.
+            If a shape does not fit, a value is not finite, a name in `wrt` is unknown or given twice, or the
+            tissue diffuses.
         """
+        if tissue.diffusion.any():
+            raise ValueError(
+                f"gradient: diffusion={tissue.diffusion.max():.3g} m^2/s is not differentiated; "
+                "use diffusion=0"
+            )
         names = _parameters(wrt) if derivative_cotangents is not None else []
         sets = tuple(dict.fromkeys(names))
         shape = (tissue.n_atoms, sequence.n_pulses)
@@ -260,14 +304,24 @@ class EPGBloch:
         Without `real_loss`, imaginary parts count even where they are zero. `summed`: only the sum over atoms
         matters, so that a few may share the largest number of states.
         """
+        if sequence.spoiler_moment is None and tissue.diffusion.any():
+            raise ValueError(
+                f"diffusion={tissue.diffusion.max():.3g} m^2/s needs the spoiler_moment of the "
+                "sequence [rad/m]; give Sequence(..., spoiler_moment=...)"
+            )
         intervals = Intervals.of(sequence)
         n_states = self._states_per_atom(sequence, tissue)
         if summed and sequence.pulse is None and tissue.n_atoms <= LANES:
             n_states[:] = n_states.max()  # one task, of the longest T2
         if sequence.pulse is None:
-            keys = [tissue.off_resonance != 0, n_states]
+            keys = [tissue.off_resonance != 0, tissue.diffusion > 0, n_states]
         else:
-            keys = [operators.in_table(sequence.pulse, tissue), tissue.off_resonance, n_states]
+            keys = [
+                operators.in_table(sequence.pulse, tissue),
+                tissue.off_resonance,
+                tissue.diffusion > 0,
+                n_states,
+            ]
         # neighbours of equal B1 share the interpolation of the operators
         order = np.lexsort((tissue.b1, *keys))
         steps = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
@@ -316,13 +370,11 @@ class EPGBloch:
         return partial(operators.own_table, pulse, frequencies, n_angles, sampling)
 
     def _states_per_atom(self, sequence: Sequence, tissue: Tissue) -> NDArray[np.intp]:
-        if sequence.spoiling == "balanced":
-            return np.ones(tissue.n_atoms, np.intp)
-        # no order beyond the middle of the train can return to 0 before its end
-        highest = sequence.n_pulses // 2 + 1
+        # no order beyond the middle of the spoilers can return to 0 before the end
+        highest = int(sequence.dephasing.sum()) // 2 + 1
         if self.n_states is not None:
             return np.full(tissue.n_atoms, min(self.n_states, highest), np.intp)
-        shortest_way = np.cumsum(np.sort(sequence.tr))
+        shortest_way = np.cumsum(np.sort(sequence.tr[sequence.dephasing > 0]))
         n_states = 1 + np.searchsorted(shortest_way, -0.5 * np.log(self.tolerance) * tissue.t2)
         # few distinct numbers, so that atoms can be simulated side by side; at most 1/8 too many states
         step = 2 ** np.maximum(np.floor(np.log2(n_states)).astype(int) - 3, 0)

@@ -22,7 +22,7 @@ def padded(tissue: Tissue) -> Tissue:
 def in_blocks(values: NDArray[Any]) -> NDArray[Any]:
     """(..., n_atoms) -> (n_blocks, ..., LANES) float32."""
     n_blocks = values.shape[-1] // LANES
-    blocks = values.reshape(-1, n_blocks, LANES).swapaxes(0, 1)
+    blocks = values.reshape(values[..., 0].size, n_blocks, LANES).swapaxes(0, 1)
     return np.ascontiguousarray(blocks, np.float32).reshape(n_blocks, *values.shape[:-1], LANES)
 
 
@@ -55,11 +55,6 @@ def b1_set(wrt: tuple[str, ...]) -> int:
     return 1 + wrt.index("b1") if "b1" in wrt else -1
 
 
-def dephase(sequence: Sequence) -> NDArray[np.int64]:
-    """Return the orders of dephasing after each pulse, 0 or 1, shape (n_pulses,)."""
-    return np.full(sequence.n_pulses, sequence.spoiling != "balanced", np.int64)
-
-
 def instantaneous(
     sequence: Sequence, intervals: Intervals, wrt: tuple[str, ...], tissue: Tissue, *, real: bool
 ) -> tuple[Any, ...]:
@@ -73,12 +68,14 @@ def instantaneous(
         sequence.flip_angle.astype(np.float32),
         b1_set(wrt),
         intervals.turn.real.copy() if real else intervals.turn,
-        dephase(sequence),
+        sequence.dephasing,
         in_blocks(intervals.recovery(tissue, wrt)),
         factor_blocks(intervals.decay(tissue, intervals.tr, wrt), real=real),
         factor_blocks(intervals.decay(tissue, intervals.te, wrt), real=real),
         intervals.i_tr,
         intervals.i_te,
+        in_blocks(intervals.diffusion(tissue, sequence.spoiler_moment)),
+        intervals.i_kind,
         in_blocks(intervals.start(tissue, wrt)),
     )
 
@@ -102,11 +99,13 @@ def selective(
         table.weights(tissue, wrt),
         table.sampling.weight,
         intervals.turn,
-        dephase(sequence),
+        sequence.dephasing,
         by_atom(intervals.recovery(tissue, wrt), np.float32),
         by_atom(intervals.decay(tissue, intervals.tr, wrt), np.complex64),
         by_atom(intervals.decay(tissue, intervals.te, wrt), np.complex64),
         intervals.i_tr,
         intervals.i_te,
+        by_atom(intervals.diffusion(tissue, sequence.spoiler_moment), np.float32),
+        intervals.i_kind,
         by_atom(intervals.start(tissue, wrt), np.float32),
     )

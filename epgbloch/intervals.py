@@ -35,6 +35,10 @@ class Intervals:
         Mz lost to the inversion: twice its efficiency, or 0.
     inversion_time : float
         Time from the inversion to the start of the first pulse [s].
+    kinds : ndarray, shape (n_kinds, 2), float64
+        Distinct TRs and their parts with a spoiler, from the echo on or none [s].
+    i_kind : ndarray, shape (n_pulses,), int64
+        Their index at each pulse.
     """
 
     tr: RealArray
@@ -45,6 +49,8 @@ class Intervals:
     real: bool
     inverted: float
     inversion_time: float
+    kinds: RealArray
+    i_kind: NDArray[np.int64]
 
     @classmethod
     def of(cls, sequence: Sequence) -> Intervals:
@@ -55,6 +61,10 @@ class Intervals:
         phase = sequence.rf_phase
         turn = np.exp(1j * np.append(phase[:-1] - phase[1:], 0.0))
         inversion = sequence.inversion_time
+        spoiled = sequence.dephasing * (sequence.tr - sequence.te)
+        kinds, i_kind = np.zeros((1, 2)), np.zeros(sequence.n_pulses, np.int64)
+        if sequence.spoiler_moment is not None:
+            kinds, i_kind = np.unique(np.stack([sequence.tr, spoiled], axis=1), axis=0, return_inverse=True)
         return cls(
             tr,
             i_tr,
@@ -65,6 +75,8 @@ class Intervals:
             bool(np.all(np.abs(turn.imag) < 1e-9)),
             0.0 if inversion is None else 2 * sequence.inversion_efficiency,
             0.0 if inversion is None else inversion - before,
+            kinds,
+            i_kind.ravel().astype(np.int64),
         )
 
     def start(self, tissue: Tissue, wrt: tuple[str, ...]) -> NDArray[np.float32]:
@@ -96,6 +108,18 @@ class Intervals:
     def decay(self, tissue: Tissue, times: RealArray, wrt: tuple[str, ...]) -> NDArray[Any]:
         """exp(-t / T2 + 2 pi i off_resonance t) over `times`, shape (n_sets, n_times, n_atoms)."""
         return _exponentials(times, *_decay_rates(tissue, wrt), wrt)
+
+    def diffusion(self, tissue: Tissue, spoiler_moment: float | None) -> RealArray:
+        """Numbers of `kernels.diffusion`, shape (n_kinds, 5, n_atoms), or (0, 5, n_atoms) without diffusion.
+
+        The square of the order, integrated over a TR whose last part `spoiled` raises F+ and lowers F- by one
+        order, is k^2 tr +- k spoiled + spoiled / 3 (Weigel, J Magn Reson Imaging 2015; 41:266-295).
+        """
+        if spoiler_moment is None or not tissue.diffusion.any():
+            return np.zeros((0, 5, tissue.n_atoms))
+        tr, spoiled = self.kinds.T
+        exponents = np.stack([spoiled / 3, tr + spoiled, tr - spoiled, tr, 2 * tr], axis=1)
+        return np.exp(-np.multiply.outer(exponents, tissue.diffusion * spoiler_moment**2))
 
     def decay_slope(self, tissue: Tissue, times: RealArray, wrt: tuple[str, ...]) -> NDArray[Any]:
         """Derivative of `decay` by the time."""

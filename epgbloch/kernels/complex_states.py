@@ -12,7 +12,8 @@ parameter: with S' = A S + r, it follows dS' = A dS + (dA S + dr).
 
 from numba import njit
 
-from epgbloch.kernels.lanes import WIDTH, fill, load, store
+from epgbloch.kernels.diffusion import attenuate
+from epgbloch.kernels.lanes import WIDTH, fill, load, store, view
 from epgbloch.kernels.layout import LANES, N_COEFFICIENTS, SLACK
 from epgbloch.kernels.windows import clear, empty, rewind_minus, rewind_plus
 
@@ -190,10 +191,11 @@ def rewind(states, base, window, n_states):
 
 
 @njit(cache=True, nogil=True)
-def advance(operator, n_active, n_sets, dephase, offset, n_states, states, product):
+def advance(operator, n_active, n_sets, dephase, offset, n_states, states, product, diffuses, diffusion):
     """Apply the folded operators with recovery, dephase, and return the new window offset.
 
-    product : scratch as large as one set of states.
+    product : scratch as large as one set of states; diffuses : whether there is diffusion; diffusion : rows
+    of `diffusion.attenuate`.
     """
     window = window_size(n_states)
     at_plus, at_minus = (SLACK - offset) * LANES, 2 * window + offset * LANES
@@ -203,6 +205,10 @@ def advance(operator, n_active, n_sets, dephase, offset, n_states, states, produ
         _recover(operator, j * SIZE, 6 * j * window, window, at_plus, at_minus, states)
     apply(n_active, operator, window, at_plus, at_minus, 0, None, states)
     _recover(operator, 0, 0, window, at_plus, at_minus, states)
+    if diffuses:
+        for j in range(n_sets):
+            own = view(states, 6 * j * window)
+            attenuate(LANES, n_active, diffusion, 2, window, at_plus, at_minus, own)
     if not dephase:
         return offset
     offset += 1

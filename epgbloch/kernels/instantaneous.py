@@ -16,6 +16,7 @@ from epgbloch.kernels.complex_states import (
     transverse,
     window_size,
 )
+from epgbloch.kernels.diffusion import N_ROWS as N_DIFFUSION_ROWS
 from epgbloch.kernels.lanes import WIDTH, denormals_to_zero, fill, hold, load, restore_denormals, store, view
 from epgbloch.kernels.layout import LANES, SLACK
 from epgbloch.kernels.real_states import spread
@@ -77,7 +78,24 @@ def _echoes(n, n_pulses, i_te, n_te, n_sets, decay, re, im, out):
 
 @njit(cache=True, nogil=True)
 def simulate(
-    cos, sin, i_b1, rate, b1_set, turn, dephase, e1, e2, e2_echo, i_tr, i_te, z_start, n_states, atoms, out
+    cos,
+    sin,
+    i_b1,
+    rate,
+    b1_set,
+    turn,
+    dephase,
+    e1,
+    e2,
+    e2_echo,
+    i_tr,
+    i_te,
+    diffusion,
+    i_kind,
+    z_start,
+    n_states,
+    atoms,
+    out,
 ):
     """Signals and derivatives of blocks of LANES atoms.
 
@@ -104,6 +122,7 @@ def simulate(
     folded, factors, echoes = view(own_folded, 0), view(own_factors, 0), view(own_echoes, 0)
     re, im, b_cos, b_sin = view(own_re, 0), view(own_im, 0), view(own_cos, 0), view(own_sin, 0)
     by_pulse = view(rate, 0)
+    diffuses = diffusion.size > 0
     settings = denormals_to_zero()
     for block in range(n_blocks):
         spread(cos, i_b1[block], n_pulses, own_cos)
@@ -113,6 +132,7 @@ def simulate(
             view(e2.ravel(), 2 * block * n_sets * n_tr * LANES),
         )
         b_decay = view(e2_echo.ravel(), 2 * block * n_sets * n_te * LANES)
+        b_diffusion = view(diffusion.ravel(), block * diffusion.shape[1] * N_DIFFUSION_ROWS * LANES)
         start(states, n_sets, n_states, view(z_start.ravel(), block * n_sets * LANES), 1)
         offset = 0
         for n in range(n_pulses):
@@ -123,7 +143,10 @@ def simulate(
             set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
             fold(operator, factors, n_sets, folded)
             n_active = min(n_states, n + 1, n_pulses - n)
-            offset = advance(folded, n_active, n_sets, dephase[n], offset, n_states, states, product)
+            own = view(b_diffusion, i_kind[n] * N_DIFFUSION_ROWS * LANES)
+            offset = advance(
+                folded, n_active, n_sets, dephase[n], offset, n_states, states, product, diffuses, own
+            )
         for lane in range(min(LANES, atoms.size - block * LANES)):
             atom = atoms[block * LANES + lane]
             for j in range(n_sets):

@@ -124,6 +124,8 @@ def adjoint(
     e2_echo,
     i_tr,
     i_te,
+    diffusion,
+    i_kind,
     z_start,
     n_states,
     echo_bar,
@@ -185,7 +187,9 @@ def adjoint(
             set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
             fold(operator, factors, n_sets, folded)
             n_active = min(n_states, n + 1, n_pulses - n)
-            offset = advance(folded, n_active, n_sets, dephase[n], offset, n_states, states, product)
+            offset = advance(
+                folded, n_active, n_sets, dephase[n], offset, n_states, states, product, False, product
+            )
         clear(states_bar, 0, n_sets * 6 * window)
         for segment in range(n_segments - 1, -1, -1):
             begin, end = segment * SLACK, min((segment + 1) * SLACK, n_pulses)
@@ -198,7 +202,18 @@ def adjoint(
                     rotate(n, n_sets, b_cos, b_sin, by_pulse, b1_set, operator)
                     set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
                     fold(operator, factors, n_sets, folded)
-                    offset = advance(folded, n_active, n_sets, dephase[n], offset, n_states, states, product)
+                    offset = advance(
+                        folded,
+                        n_active,
+                        n_sets,
+                        dephase[n],
+                        offset,
+                        n_states,
+                        states,
+                        product,
+                        False,
+                        product,
+                    )
             offset += dephase[end - 1]
             unwind(states_bar, n_sets, n_states, offset)
             for n in range(end - 1, begin - 1, -1):

@@ -282,6 +282,8 @@ def adjoint(
     e2_echo,
     i_tr,
     i_te,
+    diffusion,
+    i_kind,
     z_start,
     n_states,
     n_atoms,
@@ -341,7 +343,9 @@ def adjoint(
                 n_lanes, n, i_tr[n], n_tr, n_sets, b_cos, b_sin, by_pulse, b1_set, turn[n], b_e1, b_e2, rows
             )
             n_active = min(n_states, n + 1, n_pulses - n)
-            offset = advance(n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states)
+            offset = advance(
+                n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states, False, rows
+            )
         clear(states_bar, 0, n_sets * 3 * window)
         for segment in range(n_segments - 1, -1, -1):
             first, last = segment * SLACK, min((segment + 1) * SLACK, n_pulses)
@@ -366,7 +370,9 @@ def adjoint(
                         b_e2,
                         rows,
                     )
-                    offset = advance(n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states)
+                    offset = advance(
+                        n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states, False, rows
+                    )
             offset += dephase[last - 1]
             for j in range(n_sets):
                 # the windows come back from their start to where the segment ended

@@ -13,6 +13,8 @@ coefficients, or their derivatives by the parameter.
 import numpy as np
 from numba import njit, uint64
 
+from epgbloch.kernels.diffusion import N_ROWS as N_DIFFUSION_ROWS
+from epgbloch.kernels.diffusion import attenuate
 from epgbloch.kernels.lanes import WIDTH, denormals_to_zero, fill, hold, load, restore_denormals, store, view
 from epgbloch.kernels.layout import LANES, SLACK
 from epgbloch.kernels.windows import clear, copy, empty, rewind_minus, rewind_plus
@@ -120,14 +122,22 @@ def _echoes(n_lanes, n, i_te, n_te, n_sets, n_pulses, rows, states, window, at_p
 
 
 @njit(cache=True, nogil=True)
-def advance(n_lanes, n_active, rows, n_sets, dephase, offset, n_states, states):
-    """Apply pulse, relaxation and dephasing to all sets, and return the new window offset."""
+def advance(n_lanes, n_active, rows, n_sets, dephase, offset, n_states, states, diffuses, diffusion):
+    """Apply pulse, relaxation and dephasing to all sets, and return the new window offset.
+
+    diffuses : whether there is diffusion; diffusion : rows of `diffusion.attenuate`.
+    """
     window = (n_states + SLACK) * LANES
     at_plus, at_minus, at_z = (SLACK - offset) * LANES, window + offset * LANES, 2 * window
     for j in range(1, n_sets):
         own, base = j * N_ROWS * LANES, 3 * j * window
         _pulse_derivative(n_lanes, n_active, rows, own, states, base, at_plus, at_minus, at_z)
     _pulse(n_lanes, n_active, rows, states, at_plus, at_minus, at_z)
+    if diffuses:
+        for j in range(n_sets):
+            attenuate(
+                n_lanes, n_active, diffusion, 1, window, at_plus, at_minus, view(states, 3 * j * window)
+            )
     if dephase:
         offset += 1
         if offset == SLACK:
@@ -165,7 +175,24 @@ def start(states, z_start, n_sets, window):
 
 @njit(cache=True, nogil=True)
 def simulate(
-    cos, sin, i_b1, rate, b1_set, turn, dephase, e1, e2, e2_echo, i_tr, i_te, z_start, n_states, atoms, out
+    cos,
+    sin,
+    i_b1,
+    rate,
+    b1_set,
+    turn,
+    dephase,
+    e1,
+    e2,
+    e2_echo,
+    i_tr,
+    i_te,
+    diffusion,
+    i_kind,
+    z_start,
+    n_states,
+    atoms,
+    out,
 ):
     """Signals and derivatives of blocks of LANES atoms.
 
@@ -175,6 +202,8 @@ def simulate(
     follows
     e1, e2 : (n_blocks, n_sets, n_tr, LANES) relaxation over each distinct TR and its derivatives
     e2_echo : (n_blocks, n_sets, n_te, LANES) the same over each distinct TE; i_tr, i_te : (n_pulses,) which
+    diffusion : (n_blocks, n_kinds, 5, LANES) rows of `diffusion.attenuate` for each kind of TR, or none;
+    i_kind : (n_pulses,) which
     z_start : (n_blocks, n_sets, LANES) Mz before the first pulse; n_states : orders kept
     out : (all atoms, n_sets, n_pulses) complex64, written at `atoms`; its real part holds the echoes
     """
@@ -191,6 +220,7 @@ def simulate(
     b_cos, b_sin, by_pulse = view(own_cos, 0), view(own_sin, 0), view(rate, 0)
     # a few atoms alone leave the other vectors empty
     n_lanes = min(LANES, (atoms.size + WIDTH - 1) // WIDTH * WIDTH)
+    diffuses = diffusion.size > 0
     settings = denormals_to_zero()
     for block in range(n_blocks):
         spread(cos, i_b1[block], n_pulses, own_cos)
@@ -200,6 +230,7 @@ def simulate(
             view(e2.ravel(), block * n_sets * n_tr * LANES),
         )
         b_decay = view(e2_echo.ravel(), block * n_sets * n_te * LANES)
+        b_diffusion = view(diffusion.ravel(), block * diffusion.shape[1] * N_DIFFUSION_ROWS * LANES)
         start(states, view(z_start.ravel(), block * n_sets * LANES), n_sets, window)
         offset = 0
         for n in range(n_pulses):
@@ -224,7 +255,10 @@ def simulate(
             )
             # orders above n are still empty; orders from n_pulses - n on cannot come back in time
             n_active = min(n_states, n + 1, n_pulses - n)
-            offset = advance(n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states)
+            own = view(b_diffusion, i_kind[n] * N_DIFFUSION_ROWS * LANES)
+            offset = advance(
+                n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states, diffuses, own
+            )
         for lane in range(min(LANES, atoms.size - block * LANES)):
             atom = atoms[block * LANES + lane]
             for j in range(n_sets):

@@ -4,6 +4,8 @@ import numpy as np
 from numba import njit
 
 from epgbloch.kernels.complex_states import SIZE, advance, empty_states, fold, start, transverse, window_size
+from epgbloch.kernels.diffusion import N_ROWS as N_DIFFUSION_ROWS
+from epgbloch.kernels.diffusion import rows_of_atom
 from epgbloch.kernels.lanes import (
     WIDTH,
     denormals_to_zero,
@@ -161,6 +163,8 @@ def simulate(
     e2_echo,
     i_tr,
     i_te,
+    diffusion,
+    i_kind,
     z_start,
     n_states,
     real,
@@ -175,8 +179,9 @@ def simulate(
     weights : (n_atoms, n_sets, n_nodes) of the nodes, and their derivatives; lane_weights : (n_groups, LANES)
     turn : (n_pulses,) complex phase step to the next pulse; dephase : (n_pulses,) whether a spoiler follows
     e1 : (n_atoms, n_sets, n_tr), e2 : (n_atoms, n_sets, n_tr), e2_echo : (n_atoms, n_sets, n_te) relaxation
-    between pulses, up to the echo, the latter two with precession, and their derivatives; z_start : (n_atoms,
-    n_sets)
+    between pulses, up to the echo, the latter two with precession, and their derivatives
+    diffusion : (n_atoms, n_kinds, 5) numbers of `diffusion.attenuate` for each kind of TR, or none; i_kind :
+    (n_pulses,) which; z_start : (n_atoms, n_sets)
     real : whether only the real parts of the echoes count: half of a symmetric slice is simulated
     out : (all atoms, n_sets, n_pulses) complex64, written at `atoms`
     """
@@ -198,6 +203,8 @@ def simulate(
     )
     factors, re, im = view(own_factors, 0), view(own_re, 0), view(own_im, 0)
     slice_weights, by_pulse = view(lane_weights.ravel(), 0), view(rate, 0)
+    own_diffusion_rows, diffuses = empty(N_DIFFUSION_ROWS * LANES), diffusion.size > 0
+    diffusion_rows = view(own_diffusion_rows, 0)
     settings = denormals_to_zero()
     for atom in range(atoms.size):
         if atom == 0 or i_b1[atom] != i_b1[atom - 1]:
@@ -208,6 +215,7 @@ def simulate(
             view(e2_echo.ravel(), atom * n_sets * n_te),
             view(out.ravel(), atoms[atom] * n_sets * n_pulses),
         )
+        atom_diffusion = view(diffusion.ravel(), atom * diffusion.shape[1] * N_DIFFUSION_ROWS)
         for group in range(n_groups):
             contract(weights[atom], nodes, group, own_tables)
             start(states, n_sets, n_states, z_start[atom], 0)
@@ -223,7 +231,20 @@ def simulate(
                     set_factors(n_sets, turn[n], own_e1, own_e2, i_tr[n], n_tr, factors)
                 fold(operator, factors, n_sets, folded)
                 n_active = min(n_states, n + 1, n_pulses - n)
-                offset = advance(folded, n_active, n_sets, dephase[n], offset, n_states, states, product)
+                if diffuses and (n == 0 or i_kind[n] != i_kind[n - 1]):
+                    rows_of_atom(atom_diffusion, i_kind[n], diffusion_rows)
+                offset = advance(
+                    folded,
+                    n_active,
+                    n_sets,
+                    dephase[n],
+                    offset,
+                    n_states,
+                    states,
+                    product,
+                    diffuses,
+                    diffusion_rows,
+                )
         if real:
             for j in range(n_sets):
                 for n in range(n_pulses):
@@ -242,3 +263,4 @@ def simulate(
     ):
         hold(array)
     hold(own_firsts)
+    hold(own_diffusion_rows)
