@@ -326,7 +326,8 @@ class EPGBloch:
         order = np.lexsort((tissue.b1, *keys))
         steps = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
         largest_b1 = float(tissue.b1.max())
-        n_atoms_most = self._atoms_per_task(tissue.n_atoms)
+        # some tasks for every thread; sums over tasks must not depend on the number of threads
+        n_atoms_most = min(max(tissue.n_atoms // 16 // LANES * LANES, LANES), ATOMS_PER_TASK)
         tasks: list[Task] = []
         for members in np.split(order, np.flatnonzero(steps) + 1):
             example = tissue[members[:1]]
@@ -347,11 +348,6 @@ class EPGBloch:
                 n = int(n_states[atoms[0]])
                 tasks.append(Task(sequence, intervals, wrt, atoms, tissue[atoms], n, real, table_of))
         return tasks
-
-    def _atoms_per_task(self, n_atoms: int) -> int:
-        """Atoms of a task, a multiple of LANES, such that every thread gets some tasks."""
-        share = n_atoms // (4 * (self.n_threads or _available_cores())) // LANES * LANES
-        return min(max(share, LANES), ATOMS_PER_TASK)
 
     def _tables(
         self, sequence: Sequence, wrt: tuple[str, ...], real: bool, example: Tissue, largest_b1: float
