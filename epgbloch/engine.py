@@ -104,7 +104,7 @@ class EPGBloch:
             F+(0) at TE, demodulated with the RF phase of its pulse: +sin(flip angle) after excitation of
             equilibrium magnetisation. Exactly real for phases 0 and pi (waveform included) on resonance.
         """
-        return self._run(sequence, tissue, (), progress)[:, 0]
+        return self._run(sequence, tissue, (), progress)[0]
 
     def stream(
         self,
@@ -178,13 +178,15 @@ class EPGBloch:
             If a name in `wrt` is unknown or given twice.
         """
         names = _parameters(wrt)
-        result = self._run(sequence, tissue, tuple(dict.fromkeys(names)), progress)
-        sets = [1 + list(dict.fromkeys(names)).index(name) for name in names]
-        derivatives = np.ascontiguousarray(result[:, sets].swapaxes(0, 1))
+        parameters = tuple(dict.fromkeys(names))
+        result = self._run(sequence, tissue, parameters, progress)
+        derivatives = result[1:]
+        if len(parameters) < len(names):  # by T1 and by ln T1, say
+            derivatives = derivatives[[parameters.index(name) for name in names]]
         for derivative, name, parameter in zip(derivatives, wrt, names, strict=True):
             if name.startswith("ln_"):
                 derivative *= getattr(tissue, parameter).astype(np.float32)[:, np.newaxis]
-        return np.ascontiguousarray(result[:, 0]), derivatives
+        return result[0], derivatives
 
     def gradient(
         self,
@@ -253,8 +255,8 @@ class EPGBloch:
     def _run(
         self, sequence: Sequence, tissue: Tissue, wrt: tuple[str, ...], progress: Progress | None
     ) -> NDArray[np.complex64]:
-        """Signals and derivatives, shape (n_atoms, 1 + len(wrt), n_pulses)."""
-        result = np.empty((tissue.n_atoms, 1 + len(wrt), sequence.n_pulses), np.complex64)
+        """Signals and derivatives, shape (1 + len(wrt), n_atoms, n_pulses)."""
+        result = np.empty((1 + len(wrt), tissue.n_atoms, sequence.n_pulses), np.complex64)
 
         def simulate(task: Task) -> None:
             task.simulate(result)
@@ -327,7 +329,8 @@ class EPGBloch:
         steps = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
         largest_b1 = float(tissue.b1.max())
         # some tasks for every thread; sums over tasks must not depend on the number of threads
-        n_atoms_most = min(max(tissue.n_atoms // 16 // LANES * LANES, LANES), ATOMS_PER_TASK)
+        share = tissue.n_atoms // (8 if sequence.pulse is None else 32) // LANES * LANES
+        n_atoms_most = min(max(share, LANES), ATOMS_PER_TASK)
         tasks: list[Task] = []
         for members in np.split(order, np.flatnonzero(steps) + 1):
             example = tissue[members[:1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Intervals:
     i_kind: NDArray[np.int64]
 
     @classmethod
+    @lru_cache(maxsize=8)  # by identity: designs ask for the signal and the gradient of one sequence
     def of(cls, sequence: Sequence) -> Intervals:
         """Take them from a sequence."""
         before, after = sequence.pulse_margins

@@ -102,7 +102,7 @@ class Task:
     table_of: Callable[[Tissue], operators.OperatorTable] | None
 
     def simulate(self, out: NDArray[np.complex64]) -> None:
-        """Write signals and derivatives; out : (all atoms, 1 + len(wrt), n_pulses)."""
+        """Write signals and derivatives; out : (1 + len(wrt), all atoms, n_pulses)."""
         if self.table_of is None:
             tissue = inputs.padded(self.tissue)
             arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
@@ -230,6 +230,8 @@ class Task:
         times = self.intervals
 
         def summed(bar: NDArray[Any], slope: NDArray[Any], index: NDArray[np.int64]) -> RealArray:
+            if slope.shape[1] == 1:
+                return np.tensordot(bar.conj(), slope[:, 0].T, ((0, 1), (0, 1))).real
             return np.einsum("asn,sna->n", bar.conj(), slope[:, index]).real
 
         tr = summed(e1_bar, times.recovery_slope(tissue, self.wrt), times.i_tr)

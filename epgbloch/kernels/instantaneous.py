@@ -103,7 +103,7 @@ def simulate(
     e2, e2_echo : (n_blocks, n_sets, n_times, 2, LANES), real and imaginary parts of relaxation and
     precession.
     """
-    _, n_sets, n_pulses = out.shape
+    n_sets, _, n_pulses = out.shape
     n_blocks, n_tr, n_te = i_b1.shape[0], e1.shape[2], e2_echo.shape[2]
     window = window_size(n_states)
     own_states, own_product = empty_states(n_sets, n_states), empty_states(1, n_states)
@@ -152,7 +152,7 @@ def simulate(
             for j in range(n_sets):
                 for n in range(n_pulses):
                     at = 2 * (j * n_pulses + n) * LANES + lane
-                    out[atom, j, n] = complex(echoes[at], echoes[at + LANES])
+                    out[j, atom, n] = complex(echoes[at], echoes[at + LANES])
     restore_denormals(settings)
     for array in (own_states, own_product, own_operator, own_folded, own_factors, own_re, own_im, own_echoes):
         hold(array)

@@ -37,7 +37,7 @@ from epgbloch.kernels.real_states import (
     spread,
     start,
 )
-from epgbloch.kernels.windows import clear, copy, empty, unwind_minus, unwind_plus
+from epgbloch.kernels.windows import clear, copy, copy_rows, empty, unwind_minus, unwind_plus
 
 
 @njit(cache=True, nogil=True)
@@ -51,10 +51,10 @@ def _gather(n_lanes, n_active, size, past, i_state, adjoint, at_plus, at_minus, 
             load(bar, ZZ + h),
             load(bar, ZU + h),
         )
-        bar_decay = load(bar, DECAY + h)
-        for order in range(h, n_active * LANES + h, LANES):
-            f_plus, f_minus = load(past, first + order), load(past, first + size + order)
-            f_z = load(past, first + 2 * size + order)
+        bar_decay, bar_decay_minus = load(bar, DECAY + h), fill(0)  # two sums: the next need not wait
+        for k in range(n_active):
+            order, i = k * LANES + h, first + k * n_lanes + h
+            f_plus, f_minus, f_z = load(past, i), load(past, i + size), load(past, i + 2 * size)
             l_plus, l_minus = load(adjoint, at_plus + order), load(adjoint, at_minus + order)
             l_z = load(adjoint, at_z + order)
             u, both = f_plus + f_minus, l_plus + l_minus
@@ -62,12 +62,13 @@ def _gather(n_lanes, n_active, size, past, i_state, adjoint, at_plus, at_minus, 
             bar_z += both * f_z
             bar_zz += l_z * f_z
             bar_zu += l_z * u
-            bar_decay += l_plus * f_plus + l_minus * f_minus
+            bar_decay += l_plus * f_plus
+            bar_decay_minus += l_minus * f_minus
         store(bar, U + h, bar_u)
         store(bar, Z + h, bar_z)
         store(bar, ZZ + h, bar_zz)
         store(bar, ZU + h, bar_zu)
-        store(bar, DECAY + h, bar_decay)
+        store(bar, DECAY + h, bar_decay + bar_decay_minus)
 
 
 @njit(cache=True, nogil=True)
@@ -102,7 +103,7 @@ def _retreat(n_lanes, n_active, rows, n_sets, before, after, n_states, past, adj
     """Adjoint of `real_states.advance`; before, after : window offsets; bar : cotangents of the rows,
     written.
     """
-    size, window = n_states * LANES, (n_states + SLACK) * LANES
+    size, window = n_states * n_lanes, (n_states + SLACK) * LANES
     clear(bar, 0, n_sets * N_ROWS * LANES)
     for j in range(n_sets):
         base = 3 * j * window
@@ -146,7 +147,7 @@ def _echo_adjoint(
     """Adjoint of the echoes of all sets; decay_bar : flat, (n_sets, n_pulses, LANES), written; adds to the
     others.
     """
-    size, window = n_states * LANES, (n_states + SLACK) * LANES
+    size, window = n_states * n_lanes, (n_states + SLACK) * LANES
     at_plus, at_minus, at_z = (SLACK - before) * LANES, window + before * LANES, 2 * window
     one = fill(1)
     for h in range(0, n_lanes, WIDTH):
@@ -239,28 +240,29 @@ def _rows_adjoint(n_lanes, n, n_pulses, i_tr, n_tr, n_sets, cos, sin, rate, b1_s
 
 
 @njit(cache=True, nogil=True)
-def _keep(states, offset, n_sets, n_states, n_orders, out, at):
-    """Copy the first orders of the states out of their windows; out : flat, (n_sets, 3, n_states, LANES)
-    from `at`.
+def _keep(n_lanes, states, offset, n_sets, n_states, n_orders, out, at):
+    """Copy the first orders of the states out of their windows.
+
+    out : flat, (n_sets, 3, n_states, n_lanes) from `at`.
     """
-    size, window = n_states * LANES, (n_states + SLACK) * LANES
+    size, window = n_states * n_lanes, (n_states + SLACK) * LANES
     for j in range(n_sets):
         base, to = 3 * j * window, at + 3 * j * size
-        copy(states, base + (SLACK - offset) * LANES, out, to, n_orders * LANES)
-        copy(states, base + window + offset * LANES, out, to + size, n_orders * LANES)
-        copy(states, base + 2 * window, out, to + 2 * size, n_orders * LANES)
+        copy_rows(n_orders, n_lanes, states, base + (SLACK - offset) * LANES, LANES, out, to, n_lanes)
+        copy_rows(n_orders, n_lanes, states, base + window + offset * LANES, LANES, out, to + size, n_lanes)
+        copy_rows(n_orders, n_lanes, states, base + 2 * window, LANES, out, to + 2 * size, n_lanes)
 
 
 @njit(cache=True, nogil=True)
-def _restore(kept, at, n_sets, n_states, states):
+def _restore(n_lanes, kept, at, n_sets, n_states, states):
     """Put states back into their windows at offset 0."""
-    size, window = n_states * LANES, (n_states + SLACK) * LANES
+    size, window = n_states * n_lanes, (n_states + SLACK) * LANES
     clear(states, 0, n_sets * 3 * window)
     for j in range(n_sets):
         base, source = 3 * j * window, at + 3 * j * size
-        copy(kept, source, states, base + SLACK * LANES, size)
-        copy(kept, source + size, states, base + window, size)
-        copy(kept, source + 2 * size, states, base + 2 * window, size)
+        copy_rows(n_states, n_lanes, kept, source, n_lanes, states, base + SLACK * LANES, LANES)
+        copy_rows(n_states, n_lanes, kept, source + size, n_lanes, states, base + window, LANES)
+        copy_rows(n_states, n_lanes, kept, source + 2 * size, n_lanes, states, base + 2 * window, LANES)
 
 
 def scratch_size(n_sets, n_states, n_pulses):
@@ -307,7 +309,9 @@ def adjoint(
     n_blocks, n_sets, n_pulses, _ = echo_bar.shape
     n_tr, n_te = e1.shape[2], e2_echo.shape[2]
     n_segments = (n_pulses + SLACK - 1) // SLACK
-    window, size = (n_states + SLACK) * LANES, n_states * LANES
+    window = (n_states + SLACK) * LANES
+    n_lanes = min(LANES, (n_atoms + WIDTH - 1) // WIDTH * WIDTH)
+    size = n_states * n_lanes
     own_states, own_adjoint = empty(n_sets * 3 * window), empty(n_sets * 3 * window)
     own_rows, own_bar = empty(n_sets * N_ROWS * LANES), empty(n_sets * N_ROWS * LANES)
     own_cos, own_sin = empty(n_pulses * LANES), empty(n_pulses * LANES)
@@ -319,7 +323,6 @@ def adjoint(
     )
     rows, bar, b_cos, b_sin = view(own_rows, 0), view(own_bar, 0), view(own_cos, 0), view(own_sin, 0)
     by_pulse = view(rate, 0)
-    n_lanes = min(LANES, (n_atoms + WIDTH - 1) // WIDTH * WIDTH)
     settings = denormals_to_zero()
     for block in range(n_blocks):
         spread(cos, i_b1[block], n_pulses, own_cos)
@@ -338,7 +341,9 @@ def adjoint(
         offset = 0
         for n in range(n_pulses):
             if n % SLACK == 0:
-                _keep(states, offset, n_sets, n_states, n_states, kept, n // SLACK * n_sets * 3 * size)
+                _keep(
+                    n_lanes, states, offset, n_sets, n_states, n_states, kept, n // SLACK * n_sets * 3 * size
+                )
             prepare(
                 n_lanes, n, i_tr[n], n_tr, n_sets, b_cos, b_sin, by_pulse, b1_set, turn[n], b_e1, b_e2, rows
             )
@@ -349,11 +354,13 @@ def adjoint(
         clear(states_bar, 0, n_sets * 3 * window)
         for segment in range(n_segments - 1, -1, -1):
             first, last = segment * SLACK, min((segment + 1) * SLACK, n_pulses)
-            _restore(kept, segment * n_sets * 3 * size, n_sets, n_states, states)
+            _restore(n_lanes, kept, segment * n_sets * 3 * size, n_sets, n_states, states)
             offset = 0
             for n in range(first, last):
                 n_active = min(n_states, n + 1, n_pulses - n)
-                _keep(states, offset, n_sets, n_states, n_active, past, (n - first) * n_sets * 3 * size)
+                _keep(
+                    n_lanes, states, offset, n_sets, n_states, n_active, past, (n - first) * n_sets * 3 * size
+                )
                 if n + 1 < last:
                     prepare(
                         n_lanes,

@@ -205,9 +205,9 @@ def simulate(
     diffusion : (n_blocks, n_kinds, 5, LANES) rows of `diffusion.attenuate` for each kind of TR, or none;
     i_kind : (n_pulses,) which
     z_start : (n_blocks, n_sets, LANES) Mz before the first pulse; n_states : orders kept
-    out : (all atoms, n_sets, n_pulses) complex64, written at `atoms`; its real part holds the echoes
+    out : (n_sets, all atoms, n_pulses) complex64, written at `atoms`; its real part holds the echoes
     """
-    _, n_sets, n_pulses = out.shape
+    n_sets, _, n_pulses = out.shape
     n_blocks, n_tr, n_te = i_b1.shape[0], e1.shape[2], e2_echo.shape[2]
     window = (n_states + SLACK) * LANES
     own_states, own_rows = empty(n_sets * 3 * window), empty(n_sets * N_ROWS * LANES)
@@ -263,7 +263,7 @@ def simulate(
             atom = atoms[block * LANES + lane]
             for j in range(n_sets):
                 for n in range(n_pulses):
-                    out[atom, j, n] = echoes[(j * n_pulses + n) * LANES + lane]
+                    out[j, atom, n] = echoes[(j * n_pulses + n) * LANES + lane]
     restore_denormals(settings)
     for array in (own_states, own_rows, own_echoes, own_cos, own_sin):
         hold(array)

@@ -138,13 +138,13 @@ def set_factors(n_sets, turn, e1, e2, i_tr, n_tr, factors):
 
 
 @njit(cache=True, nogil=True)
-def _echoes(n, n_pulses, i_te, n_te, n_sets, decay, weights, group, re, im, out):
-    """Add the echoes of a group of sub-slices; out : flat, (n_sets, n_pulses)."""
+def _echoes(n, stride, i_te, n_te, n_sets, decay, weights, group, re, im, out):
+    """Add the echoes of a group of sub-slices at pulse n; stride : from one set to the next in `out`."""
     signal = complex(lane_sum(weights, group, re, 0), lane_sum(weights, group, im, 0))
     out[n] += decay[i_te] * signal
     for j in range(1, n_sets):
         own = complex(lane_sum(weights, group, re, j), lane_sum(weights, group, im, j))
-        out[j * n_pulses + n] += decay[i_te] * own + decay[j * n_te + i_te] * signal
+        out[j * stride + n] += decay[i_te] * own + decay[j * n_te + i_te] * signal
 
 
 @njit(cache=True, nogil=True)
@@ -183,9 +183,9 @@ def simulate(
     diffusion : (n_atoms, n_kinds, 5) numbers of `diffusion.attenuate` for each kind of TR, or none; i_kind :
     (n_pulses,) which; z_start : (n_atoms, n_sets)
     real : whether only the real parts of the echoes count: half of a symmetric slice is simulated
-    out : (all atoms, n_sets, n_pulses) complex64, written at `atoms`
+    out : (n_sets, all atoms, n_pulses) complex64, written at `atoms`
     """
-    _, n_sets, n_pulses = out.shape
+    n_sets, n_all, n_pulses = out.shape
     n_groups, _, n_angles, _ = nodes.shape
     n_tr, n_te, window = e1.shape[2], e2_echo.shape[2], window_size(n_states)
     n_orders = 3 if b1_set > 0 else 1
@@ -209,11 +209,11 @@ def simulate(
     for atom in range(atoms.size):
         if atom == 0 or i_b1[atom] != i_b1[atom - 1]:
             interpolations(position[i_b1[atom]], n_angles, n_orders, own_firsts, own_points)
-        out[atoms[atom]] = 0
+        out[:, atoms[atom]] = 0
         own_e1, own_e2 = view(e1.ravel(), atom * n_sets * n_tr), view(e2.ravel(), atom * n_sets * n_tr)
         decay, echoes = (
             view(e2_echo.ravel(), atom * n_sets * n_te),
-            view(out.ravel(), atoms[atom] * n_sets * n_pulses),
+            view(out.ravel(), atoms[atom] * n_pulses),
         )
         atom_diffusion = view(diffusion.ravel(), atom * diffusion.shape[1] * N_DIFFUSION_ROWS)
         for group in range(n_groups):
@@ -226,7 +226,9 @@ def simulate(
                     tables, n_angles, n, n_orders, firsts, points, by_pulse, b1_set, n_sets, operator
                 )
                 transverse(operator, n_sets, window, at_plus, at_minus, states, re, im)
-                _echoes(n, n_pulses, i_te[n], n_te, n_sets, decay, slice_weights, group, re, im, echoes)
+                _echoes(
+                    n, n_all * n_pulses, i_te[n], n_te, n_sets, decay, slice_weights, group, re, im, echoes
+                )
                 if n == 0 or i_tr[n] != i_tr[n - 1] or turn[n] != turn[n - 1]:
                     set_factors(n_sets, turn[n], own_e1, own_e2, i_tr[n], n_tr, factors)
                 fold(operator, factors, n_sets, folded)
@@ -248,7 +250,7 @@ def simulate(
         if real:
             for j in range(n_sets):
                 for n in range(n_pulses):
-                    out[atoms[atom], j, n] = out[atoms[atom], j, n].real
+                    out[j, atoms[atom], n] = out[j, atoms[atom], n].real
     restore_denormals(settings)
     for array in (
         own_states,

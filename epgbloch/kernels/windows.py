@@ -37,6 +37,13 @@ def copy(source, at_source, target, at_target, size):
 
 
 @njit(cache=True, nogil=True)
+def copy_rows(n_rows, width, source, at_source, source_stride, target, at_target, target_stride):
+    """Copy the first `width` values of some rows."""
+    for i in range(n_rows):
+        copy(source, at_source + i * source_stride, target, at_target + i * target_stride, width)
+
+
+@njit(cache=True, nogil=True)
 def rewind_plus(states, at, n_states):
     """Move the window of F+ from order offset 0 up to `SLACK`."""
     for i in range(WIDTH, n_states * LANES + WIDTH, WIDTH):
