@@ -45,7 +45,7 @@ def machine():
 
 
 def write_results(name, record, lines):
-    """Write results/`name`.json, put the lines into the section `name` of docs/benchmarks.md, and print them."""
+    """Write results/`name`.json and the section `name` of docs/benchmarks.md; print the lines."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
     head, rest = PAGE.read_text().split(f"<!-- {name} -->\n")

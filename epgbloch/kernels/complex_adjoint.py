@@ -33,8 +33,9 @@ from epgbloch.kernels.windows import clear, copy, unwind_minus, unwind_plus
 
 @njit(cache=True, nogil=True)
 def keep(states, offset, n_sets, n_states, n_orders, out, at):
-    """Copy the first orders of the states out of their windows; out : flat, (n_sets, 6, n_states, LANES)
-    from `at`.
+    """Copy the first orders of the states out of their windows.
+
+    out : flat, (n_sets, 6, n_states, LANES) from `at`.
     """
     window = window_size(n_states)
     for j in range(n_sets):
@@ -67,8 +68,9 @@ def unwind(adjoint, n_sets, n_states, shift):
 
 @njit(cache=True, nogil=True)
 def _gather(n_active, n_states, past, i_state, adjoint, base, at_plus, at_minus, bar, own):
-    """Add the cotangents of the matrix at `own` that took the states i_state to those with the adjoint at
-    `base`.
+    """Add the cotangents of the matrix at `own`.
+
+    It took the states number i_state to those with the adjoint at `base`.
     """
     size, window = n_states * LANES, window_size(n_states)
     at_plus, at_minus, at_z = base + at_plus, base + at_minus, base + 4 * window
@@ -113,8 +115,7 @@ def retreat(operator, n_sets, n_active, before, after, n_states, past, adjoint, 
     """Adjoint of `complex_states.advance`; before, after : window offsets, equal without a spoiler.
 
     operator : folded operators, and their cotangents `bar`, written; product, transposed : scratch, one set
-    of
-    states and n_sets operators.
+    of states and n_sets operators.
     """
     window = window_size(n_states)
     clear(bar, 0, n_sets * SIZE)
@@ -160,8 +161,9 @@ def retreat(operator, n_sets, n_active, before, after, n_states, past, adjoint, 
 
 @njit(cache=True, nogil=True)
 def transverse_adjoint(operator, n_sets, n_states, past, before, re, im, adjoint, bar):
-    """Adjoint of `complex_states.transverse`; re, im : flat, (n_sets, LANES) cotangents; adds to bar,
-    adjoint.
+    """Adjoint of `complex_states.transverse`; adds to bar and adjoint.
+
+    re, im : flat, (n_sets, LANES) cotangents.
     """
     size, window = n_states * LANES, window_size(n_states)
     for h in range(0, LANES, WIDTH):
@@ -196,9 +198,7 @@ def transverse_adjoint(operator, n_sets, n_states, past, before, re, im, adjoint
 
 @njit(cache=True, nogil=True)
 def _spread(operator, own, u, v, adjoint, base, before, window):
-    """Add to the adjoint states of order 0 what cotangents u, v of x, y give through the operator at
-    `own`.
-    """
+    """Add to the adjoint states of order 0 what u, v, cotangents of x, y, give through the operator."""
     x = load(operator, own + XX) * u + load(operator, own + YX) * v
     y = load(operator, own + XY) * u + load(operator, own + YY) * v
     p, m = base + (SLACK - before) * LANES, base + 2 * window + before * LANES

@@ -1,13 +1,11 @@
 """Complex configuration states: one affine operator per lane and pulse, and its derivatives.
 
-Of every order, x = (F+ + F-) / 2 and y = (F+ - F-) / 2i, complex numbers both, and Z go through the pulse
-by the real
-3 x 3 matrix of the Bloch equation: 18 products, and 8 sums on the way from F to (x, y) and back.
+Of every order, x = (F+ + F-) / 2 and y = (F+ - F-) / 2i, complex numbers both, and Z go through the pulse by
+the real 3 x 3 matrix of the Bloch equation: 18 products, and 8 sums on the way from F to (x, y) and back.
 
 Flat arrays. states : for every set the windows of F+, F- and Z, real and imaginary parts. operator : for
-every
-set N_COEFFICIENTS rows of LANES values, see `layout`. Set 0 belongs to the signal. Set j > 0 belongs to a
-parameter: with S' = A S + r, it follows dS' = A dS + (dA S + dr).
+every set N_COEFFICIENTS rows of LANES values, see `layout`. Set 0 belongs to the signal. Set j > 0 belongs
+to a parameter: with S' = A S + r, it follows dS' = A dS + (dA S + dr).
 """
 
 from numba import njit

@@ -99,9 +99,8 @@ def simulate(
 ):
     """Signals and derivatives of blocks of LANES atoms.
 
-    Arguments as in `real_states.simulate`, but turn : (n_pulses,) complex phase step to the next pulse, and
-    e2, e2_echo : (n_blocks, n_sets, n_times, 2, LANES), real and imaginary parts of relaxation and
-    precession.
+    Arguments as in `real_states.simulate`, but turn : (n_pulses,) complex phase step to the next pulse;
+    e2, e2_echo : (n_blocks, n_sets, n_times, 2, LANES), relaxation and precession, real and imaginary part.
     """
     n_sets, _, n_pulses = out.shape
     n_blocks, n_tr, n_te = i_b1.shape[0], e1.shape[2], e2_echo.shape[2]

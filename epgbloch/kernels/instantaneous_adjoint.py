@@ -141,9 +141,9 @@ def adjoint(
 
     echo_bar : (n_blocks, n_sets, n_pulses, 2, LANES) cotangents of the output, real and imaginary parts
     Written: angle_bar (n_blocks, n_pulses, LANES) of flip angle x B1; rate_bar, the same, of the rate;
-    turn_bar
-    (n_blocks, n_pulses, 2, LANES); e1_bar (n_blocks, n_sets, n_pulses, LANES), e2_bar, decay_bar (n_blocks,
-    n_sets, n_pulses, 2, LANES) of the factors used at each pulse; z_start_bar : (n_blocks, n_sets, LANES)
+    turn_bar (n_blocks, n_pulses, 2, LANES); e1_bar (n_blocks, n_sets, n_pulses, LANES), e2_bar and decay_bar
+    (n_blocks, n_sets, n_pulses, 2, LANES) of the factors used at each pulse; z_start_bar (n_blocks, n_sets,
+    LANES)
     """
     n_blocks, n_sets, n_pulses, _, _ = echo_bar.shape
     n_tr, n_te, window, size = e1.shape[2], e2_echo.shape[2], window_size(n_states), n_states * LANES

@@ -2,8 +2,7 @@
 
 Compiled code keeps them in vector registers: numba's own vectoriser gives up on loops over lanes with
 offsets that it cannot tell apart, and then the kernels are 3 to 10 times slower. The functions below mean
-what
-their bodies say about NumPy vectors, and run as written without compilation (NUMBA_DISABLE_JIT=1).
+what their bodies say about NumPy vectors, and run as written without compilation (NUMBA_DISABLE_JIT=1).
 """
 
 import operator

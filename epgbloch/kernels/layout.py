@@ -9,8 +9,7 @@ SLACK = 16
 N_COEFFICIENTS = 12
 """Real numbers of one RF operator, the affine map of the Bloch equation, row by row.
 
-x' = xx (2 x) + xy (2 y) + xz z + px, y' and z' likewise: the factors of x and y are halved, because the
-kernels
-start from F+ + F- = 2 x and -i (F+ - F-) = 2 y of every configuration order. px, py and pz are the recovery
+x' = xx (2 x) + xy (2 y) + xz z + px, y' and z' likewise: the factors of x and y are halved, because kernels
+start from F+ + F- = 2 x and -i (F+ - F-) = 2 y of every configuration order. px, py and q are the recovery
 during the pulse, for order 0 only.
 """

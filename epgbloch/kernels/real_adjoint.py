@@ -73,8 +73,9 @@ def _gather(n_lanes, n_active, size, past, i_state, adjoint, at_plus, at_minus, 
 
 @njit(cache=True, nogil=True)
 def _transpose(n_lanes, n_active, rows, adjoint, base, to, at_plus, at_minus, at_z):
-    """Apply the transposed rows to the adjoint states at `base`; set those at `to`, or add to them if `to`
-    < base.
+    """Apply the transposed rows to the adjoint states at `base`.
+
+    The result replaces the states at `to`, or is added to them if `to` lies before `base`.
     """
     for h in range(0, n_lanes, WIDTH):
         row_u, row_z, row_zz = load(rows, U + h), load(rows, Z + h), load(rows, ZZ + h)
@@ -100,8 +101,9 @@ def _transpose(n_lanes, n_active, rows, adjoint, base, to, at_plus, at_minus, at
 
 @njit(cache=True, nogil=True)
 def _retreat(n_lanes, n_active, rows, n_sets, before, after, n_states, past, adjoint, bar):
-    """Adjoint of `real_states.advance`; before, after : window offsets; bar : cotangents of the rows,
-    written.
+    """Adjoint of `real_states.advance`.
+
+    before, after : window offsets; bar : cotangents of the rows, written.
     """
     size, window = n_states * n_lanes, (n_states + SLACK) * LANES
     clear(bar, 0, n_sets * N_ROWS * LANES)
@@ -144,8 +146,9 @@ def _echo_adjoint(
     bar,
     decay_bar,
 ):
-    """Adjoint of the echoes of all sets; decay_bar : flat, (n_sets, n_pulses, LANES), written; adds to the
-    others.
+    """Adjoint of the echoes of all sets; adds to adjoint and bar.
+
+    decay_bar : flat, (n_sets, n_pulses, LANES), written.
     """
     size, window = n_states * n_lanes, (n_states + SLACK) * LANES
     at_plus, at_minus, at_z = (SLACK - before) * LANES, window + before * LANES, 2 * window

@@ -2,12 +2,10 @@
 
 With u = F+ + F-, twice the x component, a rotation about y adds the same (cos - 1) u / 2 + sin Z to F+ and
 to F-, and Z becomes cos Z - sin u / 2. Derivatives by tissue parameters are further sets of states next to
-the
-signal's own set 0: with the map of one repetition S' = A S + r, set j follows dS' = A dS + (dA S + dr).
+the signal's own set 0: with the map of one repetition S' = A S + r, set j follows dS' = A dS + (dA S + dr).
 
-Of each row of LANES values the first n_lanes are computed. Flat arrays. states : for every set the windows
-of F+, F- and Z. rows : for every set N_ROWS rows of LANES
-coefficients, or their derivatives by the parameter.
+Flat arrays. states : for every set the windows of F+, F- and Z. rows : for every set N_ROWS rows of LANES
+coefficients, or their derivatives by the parameter. Of each row the first n_lanes values are computed.
 """
 
 import numpy as np
@@ -21,8 +19,7 @@ from epgbloch.kernels.windows import clear, copy, empty, rewind_minus, rewind_pl
 
 N_ROWS = 8
 """Rotation and relaxation: the parts of u and Z in F+ and F-, of Z and u in Z, of F+ and F- in themselves,
-and
-the recovery; then (cos - 1) / 2 and sin for the echo."""
+and the recovery; then (cos - 1) / 2 and sin for the echo."""
 U, Z, ZZ, ZU, DECAY, RECOVERY, ECHO_U, ECHO_Z = (i * LANES for i in range(N_ROWS))
 
 
@@ -198,8 +195,7 @@ def simulate(
 
     cos, sin : (n_b1, n_pulses) of flip angle x B1; i_b1 : (n_blocks, LANES) which
     rate : (n_pulses,) derivative of the flip angle by B1; b1_set : the set of this derivative, or -1
-    turn : (n_pulses,) +1 or -1, the phase step to the next pulse; dephase : (n_pulses,) whether a spoiler
-    follows
+    turn : (n_pulses,) +1 or -1, the phase step to the next pulse; dephase : (n_pulses,) 0 or 1 spoilers
     e1, e2 : (n_blocks, n_sets, n_tr, LANES) relaxation over each distinct TR and its derivatives
     e2_echo : (n_blocks, n_sets, n_te, LANES) the same over each distinct TE; i_tr, i_te : (n_pulses,) which
     diffusion : (n_blocks, n_kinds, 5, LANES) rows of `diffusion.attenuate` for each kind of TR, or none;

@@ -86,9 +86,7 @@ def interpolations(position, n_angles, n_orders, firsts, weights):
 
 @njit(cache=True, nogil=True)
 def interpolate(table, at, weights, at_weights, scale, operator, own):
-    """Set an operator to scale times the weighted sum of N_POINTS entries of the table, small weights
-    first.
-    """
+    """Set an operator to scale times the weighted sum of N_POINTS entries, small weights first."""
     w0, w1, w2 = scale * weights[at_weights], scale * weights[at_weights + 1], scale * weights[at_weights + 2]
     w3, w4, w5 = (
         scale * weights[at_weights + 3],
