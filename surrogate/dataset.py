@@ -57,7 +57,7 @@ class Recipe:
     ranges : Ranges
         What tissues and sequences are drawn from.
     pulse : RFPulse
-        RF pulse of all sequences.
+        RF pulse of all sequences, with a real waveform.
     model : EPGBloch
         Engine that simulates; its `n_threads` does not matter.
 
@@ -79,6 +79,8 @@ class Recipe:
         require_count("n_pulses", self.n_pulses)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise ValueError(f"seed={self.seed!r} must be an integer of at least 0")
+        if np.iscomplexobj(self.pulse.waveform):
+            raise ValueError("the waveform of pulse is complex, and so would be the signals; give a real one")
         draw(self.seed, 4, self.n_pulses, self.pulse, self.ranges)  # the family that needs the longest train
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,6 +93,7 @@ class Recipe:
             "pulse": {
                 "name": self.pulse.name,
                 "duration": self.pulse.duration,
+                "center": self.pulse.center,
                 "bandwidth": self.pulse.bandwidth,
                 "slice_thickness": self.pulse.slice_thickness,
                 "fingerprint": self.pulse.fingerprint(),
