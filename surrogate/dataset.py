@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from epgbloch import EPGBloch, RFPulse, __version__
+from epgbloch import EPGBloch, RFPulse, Sequence, __version__
 from epgbloch._checks import require_count
 from surrogate.sampling import Ranges, draw
 
@@ -64,7 +64,7 @@ class Recipe:
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If a number is out of range, or the shortest times of the ranges leave no room for the pulse.
     """
 
     n_signals: int = 30_000
@@ -81,7 +81,13 @@ class Recipe:
             raise ValueError(f"seed={self.seed!r} must be an integer of at least 0")
         if np.iscomplexobj(self.pulse.waveform):
             raise ValueError("the waveform of pulse is complex, and so would be the signals; give a real one")
-        draw(self.seed, 4, self.n_pulses, self.pulse, self.ranges)  # the family that needs the longest train
+        draw(self.seed, 4, self.n_pulses, None, self.ranges)  # the family that needs the longest train
+        ranges = self.ranges
+        tr, te = ranges.tr[0], np.multiply(ranges.te_over_tr, ranges.tr[0])
+        try:
+            Sequence([0.0, 0.0], tr, te, inversion_time=ranges.inversion_time[0], pulse=self.pulse)
+        except ValueError as error:
+            raise ValueError(f"the shortest times of {ranges} cannot be played out: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain numbers, lists and strings (for JSON)."""

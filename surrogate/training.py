@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -247,7 +248,7 @@ def _validate(steps: Steps, validation: Dataset, settings: Settings) -> dict[str
 def _card(dataset: Dataset, settings: Settings, method: str, state: State) -> dict[str, Any]:
     """What the network was trained on and how."""
     best = min(state.history, key=lambda entry: entry["validation_loss"])
-    return {
+    card = {
         "data": {"recipe": dataset.recipe, "sha256": dataset.sha256},
         "training": asdict(settings) | {"method": method},
         "trained": {
@@ -263,3 +264,4 @@ def _card(dataset: Dataset, settings: Settings, method: str, state: State) -> di
         },
         "validation": best,
     }
+    return json.loads(json.dumps(card))  # tuples become the lists that a file holds

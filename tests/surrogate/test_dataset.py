@@ -112,6 +112,10 @@ def test_other_files_are_refused(tmp_path):
         ({"n_pulses": 100}, "n_pulses=100 must be at least 101"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 1.0}, r"seed=1\.0"),
+        ({"ranges": Ranges(inversion_time=(0.4e-3, 1.0))}, "inversion_time=0.0004 s lies within the first"),
+        ({"ranges": Ranges(te_over_tr=(0.05, 0.5))}, "te=0.00025 s ends within the RF pulse"),
+        ({"ranges": Ranges(te_over_tr=(0.5, 0.95))}, "leaves no room for the next RF pulse"),
+        ({"pulse": RFPulse.from_samples([1.0, 1j, 1.0], 1e-3, 3e3, 3e-3)}, "waveform of pulse is complex"),
     ],
 )
 def test_impossible_recipes_are_refused(values, message):
