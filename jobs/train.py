@@ -35,7 +35,7 @@ def run_train(path: Path, *, out: Path, threads: int | None, console: Console) -
         If a file cannot be read or written.
     """
     file = load_training_file(path)
-    n_threads = threads or len(os.sched_getaffinity(0))
+    n_threads = threads or _available_cores()
     dataset = _dataset(file, n_threads, console)
     out.mkdir(parents=True, exist_ok=True)
     n_told = 0
@@ -90,6 +90,12 @@ def _dataset(file: TrainingFile, n_threads: int, console: Console) -> Dataset:
             generate_dataset(file.data, recipe, n_threads=n_threads, progress=progress)
     with console.step(f"Reading {file.data}"):
         return read_dataset(file.data, file.recipe)
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _line(entry: dict[str, Any], state: Report) -> str:

@@ -10,6 +10,7 @@ import keras
 from surrogate.features import FEATURES, INITIAL, OUTPUTS, normalisation
 from surrogate.sampling import Ranges
 from surrogate.size import NetworkSize
+from surrogate.weights import Weights
 
 
 def build_network(
@@ -66,6 +67,14 @@ def build_network(
         )(values, initial_state=states)
     outputs = linear(len(OUTPUTS), "output", dtype="float32")(values)
     return keras.Model({"pulses": pulses, "initial": initial}, outputs, name="surrogate")
+
+
+def network_of(weights: Weights) -> keras.Model:
+    """Return the network of trained weights."""
+    network = build_network(weights.size, weights.ranges)
+    for variable, array in zip(network_variables(network), weights.arrays, strict=True):
+        variable.assign(array)
+    return network
 
 
 def network_variables(network: keras.Model) -> list[keras.Variable]:

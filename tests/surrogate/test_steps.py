@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from surrogate import NetworkSize, Ranges
+from surrogate import NetworkSize, Ranges, Weights
 from surrogate.batches import batch_of
-from surrogate.network import build_network, network_variables
+from surrogate.network import build_network, network_of, network_variables
 from surrogate.steps import KerasSteps, KernelSteps
 
 SIZE = NetworkSize(2, 12)
@@ -53,9 +53,7 @@ def test_weights_give_the_outputs(make, batch):
     steps = make()
     for _ in range(3):
         steps.step(batch, 5e-3)
-    network = build_network(SIZE, Ranges())
-    for variable, weight in zip(network_variables(network), steps.weights(), strict=True):
-        variable.assign(weight)
+    network = network_of(Weights(SIZE, Ranges(), tuple(steps.weights()), {}))
     outputs = network.predict_on_batch({"pulses": batch.pulses, "initial": batch.initial})
     np.testing.assert_allclose(steps.outputs(batch), outputs, atol=1e-5)  # float32
 

@@ -13,7 +13,7 @@ import pytest
 import surrogate.training
 from surrogate import NetworkSize, Weights
 from surrogate.checkpoint import CheckpointError
-from surrogate.network import build_network, network_variables
+from surrogate.network import network_of
 from surrogate.settings import Settings, Stage
 from surrogate.training import TrainingError, train
 
@@ -70,9 +70,7 @@ def test_card_tells_data_settings_and_errors(finished, dataset):
 def test_validation_errors_are_those_of_the_weights(finished, dataset):
     """Keras, on the signals that follow the training signals."""
     weights, _ = finished
-    network = build_network(SIZE, weights.ranges)
-    for variable, array in zip(network_variables(network), weights.arrays, strict=True):
-        variable.assign(array)
+    network = network_of(weights)
     batch = surrogate.training.batch_of(dataset, slice(16, 22), 101)
     outputs = network.predict_on_batch({"pulses": batch.pulses, "initial": batch.initial})
     error = np.abs(outputs - batch.targets).mean(axis=(0, 1)).sum()
