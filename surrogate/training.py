@@ -92,7 +92,7 @@ def train(
     Returns
     -------
     Weights
-        Those with the least validation loss in the last stage, with a card.
+        Those with the least validation loss, with a card.
 
     Raises
     ------
