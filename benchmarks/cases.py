@@ -25,3 +25,15 @@ def reference_tissue(n_atoms):
     keep = np.flatnonzero((t2 <= t1).ravel())
     chosen = keep[np.linspace(0, keep.size - 1, n_atoms).astype(int)]
     return Tissue(t1.ravel()[chosen], t2.ravel()[chosen])
+
+
+def design_sequence():
+    """Setting of Liu et al. 2021, section 3.3.2: 336 pulses up to 90 degrees, ideal inversion at once."""
+    return Sequence(
+        sin_squared(336, np.deg2rad([20, 40, 60, 80, 90])), tr=8.7e-3, te=4.9e-3, inversion_time=0.0
+    )
+
+
+def design_tissue():
+    """T1/T2 of 900/85 and 500/65 ms."""
+    return Tissue([0.9, 0.5], [0.085, 0.065])

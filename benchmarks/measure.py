@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 PAUSE_S = 0.05  # lets the idle threads of the candidate before stop spinning
 
 
@@ -44,8 +45,10 @@ def machine():
 
 
 def write_results(name, record, lines):
-    """Write results/`name`.json and .md and print the latter."""
+    """Write results/`name`.json and the section `name` of docs/benchmarks.md; print the lines."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
-    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n")
+    head, rest = PAGE.read_text().split(f"<!-- {name} -->\n")
+    _, tail = rest.split("<!-- end -->\n", 1)
+    PAGE.write_text("\n".join([f"{head}<!-- {name} -->", *lines, "<!-- end -->", tail]))
     print("\n".join(lines))

@@ -20,8 +20,8 @@ from epgbloch.sequence import Sequence
 from epgbloch.tasks import SequenceGradient, Task
 from epgbloch.tissue import Tissue
 
-ATOMS_PER_TASK = 128
-"""Atoms that one thread simulates in one go, a multiple of LANES."""
+ATOMS_PER_TASK = 512
+"""Atoms that one thread simulates in one go at most, a multiple of LANES."""
 PARAMETERS = ("t1", "t2", "b1", "off_resonance")
 """Tissue parameters that signals are differentiated by; with the prefix "ln_" by their logarithm."""
 Progress = Callable[[int, int], None]
@@ -104,7 +104,45 @@ class EPGBloch:
             F+(0) at TE, demodulated with the RF phase of its pulse: +sin(flip angle) after excitation of
             equilibrium magnetisation. Exactly real for phases 0 and pi (waveform included) on resonance.
         """
-        return self._run(sequence, tissue, (), progress)[:, 0]
+        return self._run(sequence, tissue, (), progress)[0]
+
+    def stream(
+        self,
+        sequence: Sequence,
+        tissue: Tissue,
+        callback: Callable[[slice, NDArray[np.complex64]], None],
+        *,
+        chunk_size: int = 8192,
+        progress: Progress | None = None,
+    ) -> None:
+        """Simulate chunk by chunk, so that signals of any number of atoms need the memory of one chunk.
+
+        Parameters
+        ----------
+        sequence : Sequence
+            The pulse train.
+        tissue : Tissue
+            The atoms.
+        callback : callable
+            Called as callback(atoms, signal) from the calling thread, in the order of the atoms: which
+            ones, and
+            their signals as from `signal`, to the last bit. It may keep the array.
+        chunk_size : int
+            Atoms of a chunk. 8192 atoms of 1000 pulses take 65 MB.
+        progress : callable, optional
+            Called as progress(atoms done, atoms in all) from the calling thread.
+
+        Raises
+        ------
+        ValueError
+            If `chunk_size` is not an integer of at least 1.
+        """
+        require_count("chunk_size", chunk_size)
+        for first in range(0, tissue.n_atoms, chunk_size):
+            atoms = slice(first, min(first + chunk_size, tissue.n_atoms))
+            callback(atoms, self.signal(sequence, tissue[atoms]))
+            if progress is not None:
+                progress(atoms.stop, tissue.n_atoms)
 
     def jacobian(
         self,
@@ -140,13 +178,15 @@ class EPGBloch:
             If a name in `wrt` is unknown or given twice.
         """
         names = _parameters(wrt)
-        result = self._run(sequence, tissue, tuple(dict.fromkeys(names)), progress)
-        sets = [1 + list(dict.fromkeys(names)).index(name) for name in names]
-        derivatives = np.ascontiguousarray(result[:, sets].swapaxes(0, 1))
+        parameters = tuple(dict.fromkeys(names))
+        result = self._run(sequence, tissue, parameters, progress)
+        derivatives = result[1:]
+        if len(parameters) < len(names):  # by T1 and by ln T1, say
+            derivatives = derivatives[[parameters.index(name) for name in names]]
         for derivative, name, parameter in zip(derivatives, wrt, names, strict=True):
             if name.startswith("ln_"):
                 derivative *= getattr(tissue, parameter).astype(np.float32)[:, np.newaxis]
-        return np.ascontiguousarray(result[:, 0]), derivatives
+        return result[0], derivatives
 
     def gradient(
         self,
@@ -183,8 +223,14 @@ class EPGBloch:
         Raises
         ------
         ValueError
-            If a shape does not fit, a value is not finite, or a name in `wrt` is unknown or given twice.
+            If a shape does not fit, a value is not finite, a name in `wrt` is unknown or given twice, or the
+            tissue diffuses.
         """
+        if tissue.diffusion.any():
+            raise ValueError(
+                f"gradient: diffusion={tissue.diffusion.max():.3g} m^2/s is not differentiated; "
+                "use diffusion=0"
+            )
         names = _parameters(wrt) if derivative_cotangents is not None else []
         sets = tuple(dict.fromkeys(names))
         shape = (tissue.n_atoms, sequence.n_pulses)
@@ -209,11 +255,11 @@ class EPGBloch:
     def _run(
         self, sequence: Sequence, tissue: Tissue, wrt: tuple[str, ...], progress: Progress | None
     ) -> NDArray[np.complex64]:
-        """Signals and derivatives, shape (n_atoms, 1 + len(wrt), n_pulses)."""
-        result = np.empty((tissue.n_atoms, 1 + len(wrt), sequence.n_pulses), np.complex64)
+        """Signals and derivatives, shape (1 + len(wrt), n_atoms, n_pulses)."""
+        result = np.empty((1 + len(wrt), tissue.n_atoms, sequence.n_pulses), np.complex64)
 
         def simulate(task: Task) -> None:
-            result[task.atoms] = task.simulate()
+            task.simulate(result)
 
         self._run_tasks(simulate, self._tasks(sequence, tissue, wrt), tissue.n_atoms, progress)
         return result
@@ -260,20 +306,33 @@ class EPGBloch:
         Without `real_loss`, imaginary parts count even where they are zero. `summed`: only the sum over atoms
         matters, so that a few may share the largest number of states.
         """
+        if sequence.spoiler_moment is None and tissue.diffusion.any():
+            raise ValueError(
+                f"diffusion={tissue.diffusion.max():.3g} m^2/s needs the spoiler_moment of the "
+                "sequence [rad/m]; give Sequence(..., spoiler_moment=...)"
+            )
         intervals = Intervals.of(sequence)
         n_states = self._states_per_atom(sequence, tissue)
         if summed and sequence.pulse is None and tissue.n_atoms <= LANES:
             n_states[:] = n_states.max()  # one task, of the longest T2
-        keys = [n_states, np.unique(tissue.off_resonance, return_inverse=True)[1]]
         if sequence.pulse is None:
-            keys[1] = (tissue.off_resonance != 0).astype(np.intp)
+            keys = [tissue.off_resonance != 0, tissue.diffusion > 0, n_states]
         else:
-            keys.append(operators.in_table(sequence.pulse, tissue).astype(np.intp))
-        classes = np.unique(np.stack(keys), axis=1, return_inverse=True)[1].ravel()
-        order = np.argsort(classes, kind="stable")
+            keys = [
+                operators.in_table(sequence.pulse, tissue),
+                tissue.off_resonance,
+                tissue.diffusion > 0,
+                n_states,
+            ]
+        # neighbours of equal B1 share the interpolation of the operators
+        order = np.lexsort((tissue.b1, *keys))
+        steps = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
         largest_b1 = float(tissue.b1.max())
+        # some tasks for every thread; sums over tasks must not depend on the number of threads
+        share = tissue.n_atoms // (8 if sequence.pulse is None else 32) // LANES * LANES
+        n_atoms_most = min(max(share, LANES), ATOMS_PER_TASK)
         tasks: list[Task] = []
-        for members in np.split(order, np.flatnonzero(np.diff(classes[order])) + 1):
+        for members in np.split(order, np.flatnonzero(steps) + 1):
             example = tissue[members[:1]]
             real = (
                 real_loss
@@ -282,7 +341,7 @@ class EPGBloch:
                 and "off_resonance" not in wrt
                 and (sequence.pulse is None or not np.iscomplexobj(sequence.pulse.waveform))
             )
-            n_atoms, table_of = ATOMS_PER_TASK, None
+            n_atoms, table_of = n_atoms_most, None
             if sequence.pulse is not None:
                 table_of = self._tables(sequence, wrt, real, example, largest_b1)
                 if not operators.in_table(sequence.pulse, example)[0]:
@@ -310,13 +369,11 @@ class EPGBloch:
         return partial(operators.own_table, pulse, frequencies, n_angles, sampling)
 
     def _states_per_atom(self, sequence: Sequence, tissue: Tissue) -> NDArray[np.intp]:
-        if sequence.spoiling == "balanced":
-            return np.ones(tissue.n_atoms, np.intp)
-        # no order beyond the middle of the train can return to 0 before its end
-        highest = sequence.n_pulses // 2 + 1
+        # no order beyond the middle of the spoilers can return to 0 before the end
+        highest = int(sequence.dephasing.sum()) // 2 + 1
         if self.n_states is not None:
             return np.full(tissue.n_atoms, min(self.n_states, highest), np.intp)
-        shortest_way = np.cumsum(np.sort(sequence.tr))
+        shortest_way = np.cumsum(np.sort(sequence.tr[sequence.dephasing > 0]))
         n_states = 1 + np.searchsorted(shortest_way, -0.5 * np.log(self.tolerance) * tissue.t2)
         # few distinct numbers, so that atoms can be simulated side by side; at most 1/8 too many states
         step = 2 ** np.maximum(np.floor(np.log2(n_states)).astype(int) - 3, 0)

@@ -20,20 +20,39 @@ def padded(tissue: Tissue) -> Tissue:
 
 
 def in_blocks(values: NDArray[Any]) -> NDArray[Any]:
-    """(..., n_atoms) -> (n_blocks, ..., LANES)."""
-    split = values.reshape(*values.shape[:-1], -1, LANES)
-    return np.ascontiguousarray(np.moveaxis(split, -2, 0))
+    """(..., n_atoms) -> (n_blocks, ..., LANES) float32."""
+    n_blocks = values.shape[-1] // LANES
+    blocks = values.reshape(values[..., 0].size, n_blocks, LANES).swapaxes(0, 1)
+    return np.ascontiguousarray(blocks, np.float32).reshape(n_blocks, *values.shape[:-1], LANES)
 
 
-def by_atom(values: NDArray[Any]) -> NDArray[Any]:
+def from_blocks(blocks: NDArray[Any]) -> NDArray[Any]:
+    """(n_blocks, ..., LANES) -> (n_atoms, ...)."""
+    by_lane = blocks.reshape(blocks.shape[0], -1, LANES).swapaxes(1, 2)
+    return by_lane.reshape(-1, *blocks.shape[1:-1])
+
+
+def factor_blocks(values: NDArray[Any], *, real: bool) -> NDArray[np.float32]:
+    """Complex (..., n_atoms) -> (n_blocks, ..., LANES) or, unless real, (n_blocks, ..., 2, LANES)."""
+    parts = values.real if real else np.stack([values.real, values.imag], axis=-2)
+    return in_blocks(parts)
+
+
+def from_factor_blocks(blocks: NDArray[np.float32], *, real: bool) -> NDArray[Any]:
+    """Do the reverse: (n_atoms, ...), complex unless real."""
+    if real:
+        return from_blocks(blocks)
+    return from_blocks(blocks[..., 0, :]) + 1j * from_blocks(blocks[..., 1, :])
+
+
+def by_atom(values: NDArray[Any], dtype: type) -> NDArray[Any]:
     """(..., n_atoms) -> (n_atoms, ...)."""
-    return np.ascontiguousarray(np.moveaxis(values, -1, 0))
+    return np.ascontiguousarray(np.moveaxis(values, -1, 0), dtype)
 
 
-def rates(values: NDArray[np.float64], wrt: tuple[str, ...]) -> NDArray[np.float32]:
-    """Derivatives of flip angle x B1 (in any unit), shape (n_sets, n_pulses), from those by B1."""
-    rows = [np.zeros_like(values), *(values if name == "b1" else np.zeros_like(values) for name in wrt)]
-    return np.stack(rows).astype(np.float32)
+def b1_set(wrt: tuple[str, ...]) -> int:
+    """Return the set of the derivative by B1, or -1."""
+    return 1 + wrt.index("b1") if "b1" in wrt else -1
 
 
 def instantaneous(
@@ -41,23 +60,22 @@ def instantaneous(
 ) -> tuple[Any, ...]:
     """Arguments of `real_states.simulate` or `instantaneous.simulate` up to z_start."""
     b1, i_b1 = np.unique(tissue.b1, return_inverse=True)
-    angle = np.multiply.outer(sequence.flip_angle, b1)
-    turn: NDArray[Any] = intervals.turn
-    e2: NDArray[Any] = intervals.decay(tissue, intervals.tr, wrt)
-    e2_echo: NDArray[Any] = intervals.decay(tissue, intervals.te, wrt)
-    if real:
-        turn, e2, e2_echo = turn.real.copy(), e2.real, e2_echo.real
+    angle = np.multiply.outer(b1, sequence.flip_angle)
     return (
-        in_blocks(np.cos(angle).astype(np.float32)[:, i_b1]),
-        in_blocks(np.sin(angle).astype(np.float32)[:, i_b1]),
-        rates(sequence.flip_angle, wrt),
-        turn,
-        sequence.spoiling != "balanced",
+        np.cos(angle).astype(np.float32),
+        np.sin(angle).astype(np.float32),
+        i_b1.reshape(-1, LANES),
+        sequence.flip_angle.astype(np.float32),
+        b1_set(wrt),
+        intervals.turn.real.copy() if real else intervals.turn,
+        sequence.dephasing,
         in_blocks(intervals.recovery(tissue, wrt)),
-        in_blocks(e2),
-        in_blocks(e2_echo),
+        factor_blocks(intervals.decay(tissue, intervals.tr, wrt), real=real),
+        factor_blocks(intervals.decay(tissue, intervals.te, wrt), real=real),
         intervals.i_tr,
         intervals.i_te,
+        in_blocks(intervals.diffusion(tissue, sequence.spoiler_moment)),
+        intervals.i_kind,
         in_blocks(intervals.start(tissue, wrt)),
     )
 
@@ -71,18 +89,23 @@ def selective(
 ) -> tuple[Any, ...]:
     """Arguments of `selective.simulate` up to z_start."""
     flip_angle = sequence.flip_angle / table.angle_step
+    b1, i_b1 = np.unique(tissue.b1, return_inverse=True)
     return (
-        np.multiply.outer(tissue.b1, flip_angle),
-        rates(flip_angle, wrt),
+        np.multiply.outer(b1, flip_angle),
+        i_b1,
+        flip_angle.astype(np.float32),
+        b1_set(wrt),
         table.operators,
         table.weights(tissue, wrt),
         table.sampling.weight,
         intervals.turn,
-        sequence.spoiling != "balanced",
-        by_atom(intervals.recovery(tissue, wrt)),
-        by_atom(intervals.decay(tissue, intervals.tr, wrt)),
-        by_atom(intervals.decay(tissue, intervals.te, wrt)),
+        sequence.dephasing,
+        by_atom(intervals.recovery(tissue, wrt), np.float32),
+        by_atom(intervals.decay(tissue, intervals.tr, wrt), np.complex64),
+        by_atom(intervals.decay(tissue, intervals.te, wrt), np.complex64),
         intervals.i_tr,
         intervals.i_te,
-        by_atom(intervals.start(tissue, wrt)),
+        by_atom(intervals.diffusion(tissue, sequence.spoiler_moment), np.float32),
+        intervals.i_kind,
+        by_atom(intervals.start(tissue, wrt), np.float32),
     )

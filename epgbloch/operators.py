@@ -226,22 +226,6 @@ def own_table(
     return OperatorTable(pulse, sampling, nodes, operators, angle_step(pulse))
 
 
-def rotation_table(n_angles: int) -> OperatorTable:
-    """Return the table of an instantaneous pulse: rotations about y, the same at all rates, one sub-slice."""
-    angles = (np.arange(n_angles) - 2) * ANGLE_STEP
-    cosine, sine = np.cos(angles), np.sin(angles)
-    coefficients = np.zeros((1, 1, n_angles, N_COEFFICIENTS, LANES), np.float32)
-    parts = {0: (1 + cosine) / 2, 2: (cosine - 1) / 2, 4: sine, 6: -sine / 2, 10: cosine}
-    for i, values in parts.items():
-        coefficients[0, 0, :, i, :] = values[:, np.newaxis]
-    weight = np.zeros((1, LANES), np.float32)
-    weight[0, 0] = 1
-    nodes = RateNodes(np.zeros(1), np.zeros(1))
-    pulse = RFPulse.rectangular(1.0, n_steps=1)
-    operators = coefficients.reshape(1, 1, n_angles, N_COEFFICIENTS * LANES)
-    return OperatorTable(pulse, SliceSampling(np.zeros((1, LANES)), weight), nodes, operators, ANGLE_STEP)
-
-
 def pulse_operators(
     pulse: RFPulse,
     off_resonances: tuple[float, ...],
@@ -275,6 +259,11 @@ def pulse_operators(
     return np.concatenate(operators, axis=1)
 
 
+def _turned(u: NDArray[Any], v: NDArray[Any], angle: NDArray[Any]) -> NDArray[Any]:
+    """Return cos(angle) u + sin(angle) v, one angle per sub-slice (last axis but one)."""
+    return np.cos(angle)[:, np.newaxis] * u + np.sin(angle)[:, np.newaxis] * v
+
+
 def _operators_at(
     pulse: RFPulse, off_resonance: float, n_angles: int, sampling: SliceSampling, nodes: RateNodes
 ) -> NDArray[np.float32]:
@@ -291,16 +280,17 @@ def _operators_at(
         np.exp(-r2 / (2 * n_steps)),
         affine,
     )
-    before = np.exp(-2j * np.pi * frequency * center)[:, None]
-    after = np.exp(-2j * np.pi * frequency * (duration - center))[:, None]
+    before = 2 * np.pi * frequency * center
+    after = 2 * np.pi * frequency * (duration - center)
     m = np.moveaxis(affine, (-2, -1), (0, 1))
-    a = ((m[0, 0] + m[1, 1]) + 1j * (m[1, 0] - m[0, 1])) / 2 * before * after
-    b = ((m[0, 0] - m[1, 1]) + 1j * (m[1, 0] + m[0, 1])) / 2 * before.conj() * after
-    c = (m[0, 2] + 1j * m[1, 2]) * after
-    d = (m[2, 0] - 1j * m[2, 1]) / 2 * before
-    p = (m[0, 3] + 1j * m[1, 3]) * after
-    complex_parts = [part for value in (a, b, c, d, p) for part in (value.real, value.imag)]
-    coefficients = np.stack([*complex_parts, m[2, 2], m[2, 3]])
+    # rewinding turns the transverse magnetisation about -z
+    columns = np.stack(
+        [_turned(m[:, 0], -m[:, 1], before), _turned(m[:, 1], m[:, 0], before), m[:, 2], m[:, 3]]
+    )
+    x, y, z = np.moveaxis(columns, 1, 0)
+    rows = np.stack([_turned(x, y, after), _turned(y, -x, after), z])
+    rows[:, :2] /= 2
+    coefficients = rows.reshape(N_COEFFICIENTS, *rows.shape[2:])
     # (coefficient, angle, group x lane, node) -> (group, node, angle, coefficient x lane)
     n_groups = sampling.position.shape[0]
     split = coefficients.reshape(N_COEFFICIENTS, n_angles, n_groups, LANES, r1.size)

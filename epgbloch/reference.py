@@ -98,6 +98,7 @@ def epg_bloch(
     signal = np.empty((tissue.n_atoms, sequence.n_pulses), np.complex128)
     for i_atom in range(tissue.n_atoms):
         t1, t2, off_resonance = tissue.t1[i_atom], tissue.t2[i_atom], tissue.off_resonance[i_atom]
+        diffusion = tissue.diffusion[i_atom] * (sequence.spoiler_moment or 0.0) ** 2
         pulses = np.stack((sequence.flip_angle * tissue.b1[i_atom], sequence.rf_phase), axis=1)
         distinct, operator_of_pulse = np.unique(pulses, axis=0, return_inverse=True)
         operators = [
@@ -126,7 +127,8 @@ def epg_bloch(
             states = _epg_free(
                 states, sequence.tr[i_pulse] - sequence.te[i_pulse] - before, t1, t2, off_resonance
             )
-            if sequence.spoiling != "balanced":
+            states = _epg_diffuse(states, i_pulse, sequence, diffusion)
+            if sequence.dephasing[i_pulse]:
                 states = _epg_dephase(states)
     return signal * np.exp(-1j * sequence.rf_phase)
 
@@ -170,6 +172,7 @@ def instantaneous_epg(sequence: Sequence, tissue: Tissue, *, n_states: int) -> C
     signal = np.empty((tissue.n_atoms, sequence.n_pulses), np.complex128)
     for i_atom in range(tissue.n_atoms):
         t1, t2, off_resonance = tissue.t1[i_atom], tissue.t2[i_atom], tissue.off_resonance[i_atom]
+        diffusion = tissue.diffusion[i_atom] * (sequence.spoiler_moment or 0.0) ** 2
         states = np.zeros((3, n_states), np.complex128)
         states[2, 0] = 1
         if sequence.inversion_time is not None:
@@ -189,7 +192,8 @@ def instantaneous_epg(sequence: Sequence, tissue: Tissue, *, n_states: int) -> C
             states = _epg_free(T @ states, sequence.te[i_pulse], t1, t2, off_resonance)
             signal[i_atom, i_pulse] = states[0, 0]
             states = _epg_free(states, sequence.tr[i_pulse] - sequence.te[i_pulse], t1, t2, off_resonance)
-            if sequence.spoiling != "balanced":
+            states = _epg_diffuse(states, i_pulse, sequence, diffusion)
+            if sequence.dephasing[i_pulse]:
                 states = _epg_dephase(states)
     return 1j * signal * np.exp(-1j * sequence.rf_phase)
 
@@ -287,6 +291,8 @@ def _ensemble(
     time of constant field that turns it by the rotation vectors Omega dt (n_subslices or 1, 3) [rad].
     """
     _require_count("n_isochromats", n_isochromats)
+    if tissue.diffusion.any():
+        raise ValueError("diffusion must be 0 for isochromats; use epg_bloch or instantaneous_epg")
     frequency, weight = _subslices(sequence.pulse, n_subslices, slice_extent)
     theta = 2 * np.pi * np.arange(n_isochromats) / n_isochromats
     before, after = sequence.pulse_margins
@@ -314,7 +320,7 @@ def _ensemble(
             signal[i_atom, i_pulse] = weight * (m[:, 0] + 1j * m[:, 1]).mean(axis=1).sum()
             time = sequence.tr[i_pulse] - sequence.te[i_pulse] - before
             m = advance(m, precession * time, time, t1, t2)
-            if sequence.spoiling != "balanced":
+            if sequence.dephasing[i_pulse]:
                 m = _turn(m, theta)
     return signal * np.exp(-1j * sequence.rf_phase)
 
@@ -438,6 +444,19 @@ def _epg_free(states: ComplexArray, time: float, t1: float, t2: float, off_reson
     relaxed = _epg_turn(states, 2 * np.pi * off_resonance * time) * np.array([[e2], [e2], [e1]])
     relaxed[..., 2, 0] += 1 - e1
     return relaxed
+
+
+def _epg_diffuse(states: ComplexArray, i_pulse: int, sequence: Sequence, diffusion: float) -> ComplexArray:
+    """Return states (..., 3, n_states) attenuated by diffusion over one TR [1/s per order squared].
+
+    The integral of the squared order over time: orders stand still up to the echo; from there to the end of
+    TR, a spoiler takes F+ from k to k + 1 and F- from k to k - 1 with constant speed.
+    """
+    order = np.arange(states.shape[-1])
+    still, moving = sequence.te[i_pulse], sequence.tr[i_pulse] - sequence.te[i_pulse]
+    step = int(sequence.dephasing[i_pulse])
+    squares = np.stack([order**2 + direction * order + direction**2 / 3 for direction in (step, -step, 0)])
+    return states * np.exp(-diffusion * (order**2 * still + squares * moving))
 
 
 def _epg_dephase(states: ComplexArray) -> ComplexArray:

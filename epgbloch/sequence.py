@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch._checks import broadcast, real_number, real_vector, require, rounded_bytes
+from epgbloch._checks import broadcast, positive_number, real_number, real_vector, require, rounded_bytes
 from epgbloch.pulse import RFPulse
 
 SPOILINGS = ("gradient", "rf", "balanced")
@@ -45,6 +45,12 @@ class Sequence:
         dephasing.
     rf_spoiling_increment : float
         Phase increment of RF spoiling [rad].
+    dephasing : array_like, shape () or (n_pulses,), int, or None
+        Orders of dephasing at the end of each TR, 0 or 1, for trains that spoil only in part; None: 1, or 0
+        with "balanced".
+    spoiler_moment : float or None
+        Dephasing by one order [rad/m], gamma x gradient x time; 2 pi over 3 mm is 2094 rad/m. Only
+        diffusion depends on it.
 
     Raises
     ------
@@ -62,6 +68,8 @@ class Sequence:
     pulse: RFPulse | None
     spoiling: str
     rf_spoiling_increment: float
+    dephasing: NDArray[np.int64]
+    spoiler_moment: float | None
 
     def __init__(
         self,
@@ -74,6 +82,8 @@ class Sequence:
         pulse: RFPulse | None = None,
         spoiling: str = "gradient",
         rf_spoiling_increment: float = np.deg2rad(117.0),
+        dephasing: ArrayLike | None = None,
+        spoiler_moment: float | None = None,
     ) -> None:
         flip_angles = real_vector("flip_angle", flip_angle, "radians")
         vectors = broadcast(
@@ -86,6 +96,8 @@ class Sequence:
         )
         for name, vector in zip(("flip_angle", "tr", "te", "phase"), vectors, strict=True):
             object.__setattr__(self, name, vector)
+        if spoiler_moment is not None:
+            spoiler_moment = positive_number("spoiler_moment", spoiler_moment, "rad/m")
         if inversion_time is not None:
             inversion_time = real_number("inversion_time", inversion_time, "seconds")
         for name, value in (
@@ -94,9 +106,11 @@ class Sequence:
             ("pulse", pulse),
             ("spoiling", spoiling),
             ("rf_spoiling_increment", real_number("rf_spoiling_increment", rf_spoiling_increment, "radians")),
+            ("spoiler_moment", spoiler_moment),
         ):
             object.__setattr__(self, name, value)
         self._check_values()
+        object.__setattr__(self, "dephasing", self._checked_dephasing(dephasing))
         self._check_timing()
 
     def _check_values(self) -> None:
@@ -123,6 +137,21 @@ class Sequence:
             )
         if self.pulse is not None and not isinstance(self.pulse, RFPulse):
             raise ValueError(f"pulse={self.pulse!r} must be an RFPulse or None; try RFPulse.gaussian(...)")
+
+    def _checked_dephasing(self, dephasing: ArrayLike | None) -> NDArray[np.int64]:
+        if dephasing is None:
+            dephasing = 0 if self.spoiling == "balanced" else 1
+        vector = real_vector("dephasing", np.asarray(dephasing) + 0, "orders")  # booleans count
+        (orders,) = broadcast(self.n_pulses, "flip angle", dephasing=vector)
+        require("dephasing", orders, (orders == 0) | (orders == 1), "0 or 1", "use one spoiler a TR or none")
+        if self.spoiling == "balanced" and orders.any():
+            raise ValueError(
+                f'dephasing[{np.flatnonzero(orders)[0]}]=1 contradicts spoiling="balanced"; use '
+                'spoiling="gradient" with dephasing=0 where the train is balanced'
+            )
+        result = orders.astype(np.int64)
+        result.setflags(write=False)
+        return result
 
     def _check_timing(self) -> None:
         bad = np.flatnonzero(self.te >= self.tr)
@@ -195,6 +224,10 @@ class Sequence:
             digest.update(b"inverted" + rounded_bytes(self.inversion_time, 1e-12))
             digest.update(rounded_bytes(self.inversion_efficiency, 1e-9))
         digest.update(b"balanced" if self.spoiling == "balanced" else b"dephased")
+        if np.unique(self.dephasing).size > 1 or (self.spoiling != "balanced" and not self.dephasing.any()):
+            digest.update(b"dephasing" + self.dephasing.astype(np.uint8).tobytes())
+        if self.spoiler_moment is not None:
+            digest.update(b"spoiler moment" + rounded_bytes(self.spoiler_moment, 1e-6))
         digest.update(b"" if self.pulse is None else self.pulse.fingerprint().encode())
         return digest.hexdigest()
 
@@ -223,6 +256,8 @@ class Sequence:
             "pulse": pulse,
             "spoiling": self.spoiling,
             "rf_spoiling_increment": self.rf_spoiling_increment,
+            "dephasing": self.dephasing.tolist(),
+            "spoiler_moment": self.spoiler_moment,
         }
 
     @classmethod

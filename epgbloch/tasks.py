@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,30 @@ from numpy.typing import NDArray
 
 from epgbloch import inputs, operators
 from epgbloch.intervals import Intervals
-from epgbloch.kernels import instantaneous, real_adjoint, real_states, selective, selective_adjoint
+from epgbloch.kernels import (
+    instantaneous,
+    instantaneous_adjoint,
+    real_adjoint,
+    real_states,
+    selective,
+    selective_adjoint,
+)
+from epgbloch.kernels.layout import LANES
 from epgbloch.sequence import Sequence
 from epgbloch.tissue import Tissue
 
 RealArray = NDArray[np.float64]
+
+
+_local = threading.local()
+
+
+def _scratch(size: int) -> NDArray[np.float32]:
+    """Return memory of this thread: fresh pages of a megabyte cost as much as a short gradient."""
+    memory: NDArray[np.float32] | None = getattr(_local, "memory", None)
+    if memory is None or memory.size < size:
+        memory = _local.memory = np.empty(size, np.float32)
+    return memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,71 +101,79 @@ class Task:
     real: bool
     table_of: Callable[[Tissue], operators.OperatorTable] | None
 
-    def simulate(self) -> NDArray[np.complex64]:
-        """Return signals and derivatives, shape (n_atoms, 1 + len(wrt), n_pulses)."""
+    def simulate(self, out: NDArray[np.complex64]) -> None:
+        """Write signals and derivatives; out : (1 + len(wrt), all atoms, n_pulses)."""
         if self.table_of is None:
-            return self._simulate_instantaneous()
-        shape = (self.tissue.n_atoms, 1 + len(self.wrt), self.sequence.n_pulses)
-        result = np.empty(shape, np.complex64)
+            tissue = inputs.padded(self.tissue)
+            arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
+            kernel = real_states.simulate if self.real else instantaneous.simulate
+            kernel(*arguments, self.n_states, self.atoms, out)
+            return
         table = self.table_of(self.tissue)
         arguments = inputs.selective(self.sequence, self.intervals, self.wrt, self.tissue, table)
-        selective.simulate(*arguments, self.n_states, result)
-        if self.real:
-            result.imag = 0
-        return result
-
-    def _simulate_instantaneous(self) -> NDArray[np.complex64]:
-        tissue = inputs.padded(self.tissue)
-        arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
-        n_blocks, n_pulses, lanes = arguments[0].shape
-        result = np.empty(
-            (n_blocks, 1 + len(self.wrt), n_pulses, lanes), np.float32 if self.real else np.complex64
-        )
-        kernel = real_states.simulate if self.real else instantaneous.simulate
-        kernel(*arguments, self.n_states, result)
-        by_atom = np.moveaxis(result, -1, 1).reshape(tissue.n_atoms, 1 + len(self.wrt), n_pulses)
-        return by_atom[: self.tissue.n_atoms].astype(np.complex64, copy=False)
+        selective.simulate(*arguments, self.n_states, self.real, self.atoms, out)
 
     def gradient(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
-        """Pull cotangents of `simulate` back to the sequence."""
-        if self.table_of is None and self.real:
-            return self._gradient_real(cotangent.real)
-        return self._gradient_complex(cotangent)
+        """Pull cotangents of the signals and derivatives of these atoms back to the sequence."""
+        if self.table_of is None:
+            return self._gradient_instantaneous(cotangent)
+        return self._gradient_selective(cotangent)
 
-    def _gradient_real(self, cotangent: NDArray[np.float32]) -> SequenceGradient:
+    def _gradient_instantaneous(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
         tissue = inputs.padded(self.tissue)
-        arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=True)
-        full = np.zeros((tissue.n_atoms, *cotangent.shape[1:]), np.float32)
+        arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
+        full = np.zeros((tissue.n_atoms, *cotangent.shape[1:]), np.complex64)
         full[: self.tissue.n_atoms] = cotangent
-        echo_bar = inputs.in_blocks(np.moveaxis(full, 0, -1))
-        n_blocks, n_sets, n_pulses, lanes = echo_bar.shape
-        angle_bar, rate_bar = np.zeros((2, n_blocks, n_pulses, lanes), np.float32)
-        e1_bar, e2_bar, decay_bar = np.zeros((3, n_blocks, n_sets, n_pulses, lanes), np.float32)
-        start_bar = np.zeros((n_blocks, n_sets, lanes), np.float32)
-        real_adjoint.adjoint(
-            *arguments, self.n_states, echo_bar, angle_bar, rate_bar, e1_bar, e2_bar, decay_bar, start_bar
-        )
-
-        def by_atom(blocks: NDArray[Any]) -> NDArray[Any]:
-            return np.moveaxis(blocks, -1, 1).reshape(tissue.n_atoms, *blocks.shape[1:-1])
-
+        echo_bar = inputs.factor_blocks(np.moveaxis(full, 0, -1), real=self.real)
+        n_blocks, n_sets, n_pulses = echo_bar.shape[:3]
+        angle_bar, rate_bar = np.zeros((2, n_blocks, n_pulses, LANES), np.float32)
+        e1_bar = np.zeros((n_blocks, n_sets, n_pulses, LANES), np.float32)
+        e2_bar, decay_bar = np.zeros((2, *echo_bar.shape), np.float32)
+        start_bar = np.zeros((n_blocks, n_sets, LANES), np.float32)
+        if self.real:
+            step_bar = np.zeros((1, n_pulses))
+            real_adjoint.adjoint(
+                *arguments,
+                self.n_states,
+                self.tissue.n_atoms,
+                _scratch(real_adjoint.scratch_size(n_sets, self.n_states, n_pulses)),
+                echo_bar,
+                angle_bar,
+                rate_bar,
+                e1_bar,
+                e2_bar,
+                decay_bar,
+                start_bar,
+            )
+        else:
+            turn_bar = np.zeros((n_blocks, n_pulses, 2, LANES), np.float32)
+            instantaneous_adjoint.adjoint(
+                *arguments,
+                self.n_states,
+                echo_bar,
+                angle_bar,
+                rate_bar,
+                turn_bar,
+                e1_bar,
+                e2_bar,
+                decay_bar,
+                start_bar,
+            )
+            step_bar = self._step_bar(inputs.from_factor_blocks(turn_bar, real=False))
         return self._collect(
             tissue,
-            by_atom(angle_bar),
-            by_atom(rate_bar),
-            np.zeros((1, n_pulses)),
-            by_atom(e1_bar),
-            by_atom(e2_bar),
-            by_atom(decay_bar),
-            by_atom(start_bar),
+            inputs.from_blocks(angle_bar),
+            inputs.from_blocks(rate_bar),
+            step_bar,
+            inputs.from_blocks(e1_bar),
+            inputs.from_factor_blocks(e2_bar, real=self.real),
+            inputs.from_factor_blocks(decay_bar, real=self.real),
+            inputs.from_blocks(start_bar),
         )
 
-    def _gradient_complex(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
-        if self.table_of is None:
-            largest = float(self.sequence.flip_angle.max() * self.tissue.b1.max())
-            table = operators.rotation_table(int(np.ceil(largest / operators.ANGLE_STEP)) + 5)
-        else:
-            table = self.table_of(self.tissue)
+    def _gradient_selective(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
+        assert self.table_of is not None
+        table = self.table_of(self.tissue)
         arguments = inputs.selective(self.sequence, self.intervals, self.wrt, self.tissue, table)
         n_atoms, n_sets, n_pulses = cotangent.shape
         position_bar, rate_bar = np.zeros((2, n_atoms, n_pulses), np.float32)
@@ -166,7 +194,7 @@ class Task:
             start_bar,
         )
         # With half of the slice and real signals, the two halves cancel in the derivative by the phase.
-        step_bar = np.zeros_like(rate_bar) if self.real else (turn_bar * self.intervals.turn.conj()).imag
+        step_bar = np.zeros_like(rate_bar) if self.real else self._step_bar(turn_bar)
         return self._collect(
             self.tissue,
             position_bar / table.angle_step,
@@ -177,6 +205,10 @@ class Task:
             decay_bar,
             start_bar,
         )
+
+    def _step_bar(self, turn_bar: NDArray[Any]) -> NDArray[Any]:
+        """Cotangents of the phase steps."""
+        return (turn_bar * self.intervals.turn.conj()).imag
 
     def _collect(
         self,
@@ -198,6 +230,8 @@ class Task:
         times = self.intervals
 
         def summed(bar: NDArray[Any], slope: NDArray[Any], index: NDArray[np.int64]) -> RealArray:
+            if slope.shape[1] == 1:
+                return np.tensordot(bar.conj(), slope[:, 0].T, ((0, 1), (0, 1))).real
             return np.einsum("asn,sna->n", bar.conj(), slope[:, index]).real
 
         tr = summed(e1_bar, times.recovery_slope(tissue, self.wrt), times.i_tr)

@@ -26,6 +26,9 @@ class Tissue:
         Transmit field relative to nominal, > 0: the flip angle is multiplied by it.
     off_resonance : array_like, shape (n_atoms,), float64
         Off-resonance frequency [Hz]. The transverse magnetisation turns as exp(+2 pi i off_resonance t).
+    diffusion : array_like, shape (n_atoms,), float64
+        Isotropic diffusion coefficient [m^2/s], at least 0; water at body temperature has 3e-9. It attenuates
+        the dephased configuration states of sequences with a `spoiler_moment`.
 
     Raises
     ------
@@ -37,15 +40,22 @@ class Tissue:
     t2: NDArray[np.float64]
     b1: NDArray[np.float64]
     off_resonance: NDArray[np.float64]
+    diffusion: NDArray[np.float64]
 
     def __init__(
-        self, t1: ArrayLike, t2: ArrayLike, b1: ArrayLike = 1.0, off_resonance: ArrayLike = 0.0
+        self,
+        t1: ArrayLike,
+        t2: ArrayLike,
+        b1: ArrayLike = 1.0,
+        off_resonance: ArrayLike = 0.0,
+        diffusion: ArrayLike = 0.0,
     ) -> None:
         vectors = {
             "t1": real_vector("t1", t1, "seconds"),
             "t2": real_vector("t2", t2, "seconds"),
             "b1": real_vector("b1", b1, ""),
             "off_resonance": real_vector("off_resonance", off_resonance, "Hz"),
+            "diffusion": real_vector("diffusion", diffusion, "m^2/s"),
         }
         n_atoms = max(vector.size for vector in vectors.values())
         for name, vector in zip(vectors, broadcast(n_atoms, "atom", **vectors), strict=True):
@@ -53,6 +63,7 @@ class Tissue:
         for name in ("t1", "t2", "b1"):
             vector = getattr(self, name)
             require(name, vector, vector > 0, "positive", "leave out background voxels")
+        require("diffusion", self.diffusion, self.diffusion >= 0, "at least 0", "0 switches diffusion off")
         bad = np.flatnonzero(self.t2 > self.t1)
         if bad.size:
             i_atom = bad[0]
@@ -69,7 +80,7 @@ class Tissue:
     def __getitem__(self, index: slice | NDArray[np.intp]) -> Tissue:
         """Return the atoms chosen by a slice or an index array."""
         chosen = object.__new__(Tissue)  # what was checked once needs no check again
-        for name in ("t1", "t2", "b1", "off_resonance"):
+        for name in ("t1", "t2", "b1", "off_resonance", "diffusion"):
             values = getattr(self, name)[index]
             if values.ndim != 1 or values.size == 0:
                 raise IndexError(

@@ -2,13 +2,11 @@
 
 Layout. All kernels work on `LANES` values side by side: sub-slices of one atom, or atoms. Arrays of
 configuration states are flat, with entry (k, lane) at k * LANES + lane, so that the innermost loop is
-contiguous and its length is known to the compiler. Indices are unsigned: signed ones are tested for
-wrap-around, which keeps LLVM from vectorising.
+contiguous. Vectors of them stay in registers, see `lanes`.
 
 Shift. The dephasing F+_k -> F+_(k+1), F-_k -> F-_(k-1) moves no data. F+ and F- live in windows of longer
 buffers; the window of F+ moves down by one order a TR and the window of F- moves up. After `SLACK` TRs both
-are copied back to where they started, and values too small to matter are set to zero on that occasion:
-denormal numbers would be a hundred times slower.
+are copied back to where they started.
 
 F- stands for the conjugate of F+ of negative order: F-_k = conj(F+_(-k)).
 """

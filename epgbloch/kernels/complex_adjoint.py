@@ -1,241 +1,256 @@
 """Adjoint of one pulse and repetition of complex states; see `real_adjoint` for the equations.
 
-Cotangents of complex numbers are d/d(real part) + i d/d(imaginary part): y = a x gives conj(a) y_bar to x
-and conj(x) y_bar to a. Adjoint states have the layout and the windows of the states; states are given as they
-were before the pulse, (n_sets, 6, n_states * LANES), with order 0 at the start.
+Cotangents of complex numbers are d/d(real part) + i d/d(imaginary part). Adjoint states have the layout and
+the windows of the states; `past` are the states as they were before the pulse, flat, (n_sets, 6, n_states,
+LANES). The way from F to (x, y) and back is its own adjoint up to order: the transposed matrix acts on
+adjoint states as the matrix does on states.
 """
 
-import numpy as np
-from numba import njit, uint64
+from numba import njit
 
+from epgbloch.kernels.complex_states import (
+    PX,
+    PY,
+    SIZE,
+    XX,
+    XY,
+    XZ,
+    YX,
+    YY,
+    YZ,
+    ZX,
+    ZY,
+    ZZ,
+    Q,
+    apply,
+    multiply,
+    window_size,
+)
+from epgbloch.kernels.lanes import WIDTH, add, fill, load, store
 from epgbloch.kernels.layout import LANES, SLACK
-from epgbloch.kernels.windows import unwind_minus, unwind_plus
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _gather(
-    n_active, bar, p_re, p_im, m_re, m_im, l_re, l_im, x_re, x_im, y_re, y_im, w_re, w_im, at_p, at_m
-):
-    """Add the cotangents of an operator that took states (p, m, l) to states with adjoints (x, y, w)."""
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            i, j, m = at_p + order + lane, at_m + order + lane, order + lane
-            a, b, c, d, f, g = p_re[m], p_im[m], m_re[m], m_im[m], l_re[m], l_im[m]
-            r, s, t, u, v, w = x_re[i], x_im[i], y_re[j], y_im[j], w_re[m], w_im[m]
-            bar[lane] += r * a + s * b + t * c + u * d
-            bar[LANES + lane] += s * a - r * b + t * d - u * c
-            bar[2 * LANES + lane] += r * c + s * d + t * a + u * b
-            bar[3 * LANES + lane] += s * c - r * d + t * b - u * a
-            bar[4 * LANES + lane] += (r + t) * f + (s + u) * g
-            bar[5 * LANES + lane] += (s - u) * f - (r - t) * g
-            bar[6 * LANES + lane] += v * (a + c) + w * (b + d)
-            bar[7 * LANES + lane] += w * (a - c) - v * (b - d)
-            bar[10 * LANES + lane] += v * f + w * g
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _transpose(n_active, operator, x_re, x_im, y_re, y_im, w_re, w_im, at_p, at_m):
-    """Apply the adjoint of an operator to adjoint states, in place."""
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            a, b = operator[lane], operator[LANES + lane]
-            c, d = operator[2 * LANES + lane], operator[3 * LANES + lane]
-            f, g = operator[4 * LANES + lane], operator[5 * LANES + lane]
-            h, o, e = operator[6 * LANES + lane], operator[7 * LANES + lane], operator[10 * LANES + lane]
-            i, j, m = at_p + order + lane, at_m + order + lane, order + lane
-            r, s, t, u, v, w = x_re[i], x_im[i], y_re[j], y_im[j], w_re[m], w_im[m]
-            x_re[i] = a * r + b * s + c * t - d * u + h * v + o * w
-            x_im[i] = a * s - b * r + c * u + d * t + h * w - o * v
-            y_re[j] = c * r + d * s + a * t - b * u + h * v - o * w
-            y_im[j] = c * s - d * r + a * u + b * t + h * w + o * v
-            w_re[m] = f * (r + t) + g * (s - u) + e * v
-            w_im[m] = f * (s + u) - g * (r - t) + e * w
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _add_transpose_f(
-    n_active, operator, r_re, r_im, t_re, t_im, v_re, v_im, x_re, x_im, y_re, y_im, at_p, at_m
-):
-    """Add the adjoint of an operator, applied to (r, t, v), to the transverse adjoint states (x, y)."""
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            a, b = operator[lane], operator[LANES + lane]
-            c, d = operator[2 * LANES + lane], operator[3 * LANES + lane]
-            h, o = operator[6 * LANES + lane], operator[7 * LANES + lane]
-            i, j, m = at_p + order + lane, at_m + order + lane, order + lane
-            r, s, t, u, v, w = r_re[i], r_im[i], t_re[j], t_im[j], v_re[m], v_im[m]
-            x_re[i] += a * r + b * s + c * t - d * u + h * v + o * w
-            x_im[i] += a * s - b * r + c * u + d * t + h * w - o * v
-            y_re[j] += c * r + d * s + a * t - b * u + h * v - o * w
-            y_im[j] += c * s - d * r + a * u + b * t + h * w + o * v
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _add_transpose_z(n_active, operator, r_re, r_im, t_re, t_im, v_re, v_im, w_re, w_im, at_p, at_m):
-    """Add the adjoint of an operator, applied to (r, t, v), to the longitudinal adjoint states w."""
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            f, g, e = operator[4 * LANES + lane], operator[5 * LANES + lane], operator[10 * LANES + lane]
-            i, j, m = at_p + order + lane, at_m + order + lane, order + lane
-            w_re[m] += f * (r_re[i] + t_re[j]) + g * (r_im[i] - t_im[j]) + e * v_re[m]
-            w_im[m] += f * (r_im[i] + t_im[j]) - g * (r_re[i] - t_re[j]) + e * v_im[m]
+from epgbloch.kernels.windows import clear, copy, unwind_minus, unwind_plus
 
 
 @njit(cache=True, nogil=True)
-def rewind_back(adjoint, n_states):
-    """Undo the copying of the windows at the end of a segment."""
-    for j in range(adjoint.shape[0]):
-        unwind_plus(adjoint[j, 0], n_states)
-        unwind_plus(adjoint[j, 1], n_states)
-        unwind_minus(adjoint[j, 2], n_states)
-        unwind_minus(adjoint[j, 3], n_states)
+def keep(states, offset, n_sets, n_states, n_orders, out, at):
+    """Copy the first orders of the states out of their windows.
 
-
-@njit(cache=True, nogil=True)
-def retreat(operator, n_active, before, after, past, adjoint, bar):
-    """Adjoint of `complex_states.advance`.
-
-    operator : folded operators (n_sets, N_COEFFICIENTS * LANES) and their cotangents `bar`, written
-    before, after : window offsets; past : states before the pulse; adjoint : adjoint states, in place
+    out : flat, (n_sets, 6, n_states, LANES) from `at`.
     """
-    n_sets = operator.shape[0]
-    bar[:] = 0
+    window = window_size(n_states)
     for j in range(n_sets):
-        for lane in range(LANES):
-            p, m = (SLACK - after) * LANES + lane, after * LANES + lane
-            # order 0 of F+ is the conjugate of order 0 of F-; order 0 of Z is real
-            adjoint[j, 2, m] += adjoint[j, 0, p]
-            adjoint[j, 3, m] -= adjoint[j, 1, p]
-            adjoint[j, 0, p], adjoint[j, 1, p] = np.float32(0), np.float32(0)
-            adjoint[j, 5, lane] = np.float32(0)
-            p, m = (SLACK - before) * LANES + lane, before * LANES + lane
-            bar[j, 8 * LANES + lane] = adjoint[j, 0, p] + adjoint[j, 2, m]
-            bar[j, 9 * LANES + lane] = adjoint[j, 1, p] - adjoint[j, 3, m]
-            bar[j, 11 * LANES + lane] = adjoint[j, 4, lane]
-    at_p, at_m = uint64((SLACK - before) * LANES), uint64(before * LANES)
-    x = adjoint[0]
+        for part in range(6):
+            first = 0 if part > 3 else (SLACK - offset if part < 2 else offset) * LANES
+            to = at + (6 * j + part) * n_states * LANES
+            copy(states, (6 * j + part) * window + first, out, to, n_orders * LANES)
+
+
+@njit(cache=True, nogil=True)
+def restore(kept, at, n_sets, n_states, states):
+    """Put states back into their windows at offset 0."""
+    window, size = window_size(n_states), n_states * LANES
+    clear(states, 0, 6 * n_sets * window)
     for j in range(n_sets):
-        y, s, o = adjoint[j], past[j], past[0]
-        _gather(
-            n_active,
-            bar[0],
-            s[0],
-            s[1],
-            s[2],
-            s[3],
-            s[4],
-            s[5],
-            y[0],
-            y[1],
-            y[2],
-            y[3],
-            y[4],
-            y[5],
-            at_p,
-            at_m,
-        )
+        for part in range(6):
+            first = SLACK * LANES if part < 2 else 0
+            copy(kept, at + (6 * j + part) * size, states, (6 * j + part) * window + first, size)
+
+
+@njit(cache=True, nogil=True)
+def unwind(adjoint, n_sets, n_states, shift):
+    """Move the windows of adjoint states from their start to where a segment ended."""
+    window = window_size(n_states)
+    for j in range(n_sets):
+        for part in range(2):
+            unwind_plus(adjoint, (6 * j + part) * window, n_states, shift)
+            unwind_minus(adjoint, (6 * j + 2 + part) * window, n_states, shift)
+
+
+@njit(cache=True, nogil=True)
+def _gather(n_active, n_states, past, i_state, adjoint, base, at_plus, at_minus, bar, own):
+    """Add the cotangents of the matrix at `own`.
+
+    It took the states number i_state to those with the adjoint at `base`.
+    """
+    size, window = n_states * LANES, window_size(n_states)
+    at_plus, at_minus, at_z = base + at_plus, base + at_minus, base + 4 * window
+    for h in range(0, LANES, WIDTH):
+        at, first = own + h, 6 * i_state * size
+        xx, xy, xz = load(bar, at + XX), load(bar, at + XY), load(bar, at + XZ)
+        yx, yy, yz = load(bar, at + YX), load(bar, at + YY), load(bar, at + YZ)
+        zx, zy, zz = load(bar, at + ZX), load(bar, at + ZY), load(bar, at + ZZ)
+        for order in range(h, n_active * LANES + h, LANES):
+            i, j, k = at_plus + order, at_minus + order, at_z + order
+            p_re, p_im = load(adjoint, i), load(adjoint, i + window)
+            m_re, m_im = load(adjoint, j), load(adjoint, j + window)
+            u_re, u_im, v_re, v_im = p_re + m_re, p_im + m_im, p_im - m_im, m_re - p_re
+            w_re, w_im = load(adjoint, k), load(adjoint, k + window)
+            i = first + order
+            p_re, p_im = load(past, i), load(past, i + size)
+            m_re, m_im = load(past, i + 2 * size), load(past, i + 3 * size)
+            x_re, x_im, y_re, y_im = p_re + m_re, p_im + m_im, p_im - m_im, m_re - p_re
+            z_re, z_im = load(past, i + 4 * size), load(past, i + 5 * size)
+            xx += u_re * x_re + u_im * x_im
+            xy += u_re * y_re + u_im * y_im
+            xz += u_re * z_re + u_im * z_im
+            yx += v_re * x_re + v_im * x_im
+            yy += v_re * y_re + v_im * y_im
+            yz += v_re * z_re + v_im * z_im
+            zx += w_re * x_re + w_im * x_im
+            zy += w_re * y_re + w_im * y_im
+            zz += w_re * z_re + w_im * z_im
+        store(bar, at + XX, xx)
+        store(bar, at + XY, xy)
+        store(bar, at + XZ, xz)
+        store(bar, at + YX, yx)
+        store(bar, at + YY, yy)
+        store(bar, at + YZ, yz)
+        store(bar, at + ZX, zx)
+        store(bar, at + ZY, zy)
+        store(bar, at + ZZ, zz)
+
+
+@njit(cache=True, nogil=True)
+def retreat(operator, n_sets, n_active, before, after, n_states, past, adjoint, product, transposed, bar):
+    """Adjoint of `complex_states.advance`; before, after : window offsets, equal without a spoiler.
+
+    operator : folded operators, and their cotangents `bar`, written; product, transposed : scratch, one set
+    of states and n_sets operators.
+    """
+    window = window_size(n_states)
+    clear(bar, 0, n_sets * SIZE)
+    for j in range(n_sets):
+        base, own = 6 * j * window, j * SIZE
+        for h in range(0, LANES, WIDTH):
+            if after != before:
+                # order 0 of F+ is the conjugate of order 0 of F-
+                p, m = base + (SLACK - after) * LANES + h, base + 2 * window + after * LANES + h
+                add(adjoint, m, load(adjoint, p))
+                add(adjoint, m + window, -load(adjoint, p + window))
+                store(adjoint, p, fill(0))
+                store(adjoint, p + window, fill(0))
+            # order 0 of Z is real
+            z = base + 4 * window + h
+            store(adjoint, z + window, fill(0))
+            p, m = base + (SLACK - before) * LANES + h, base + 2 * window + before * LANES + h
+            store(bar, own + PX + h, load(adjoint, p) + load(adjoint, m))
+            store(bar, own + PY + h, load(adjoint, p + window) - load(adjoint, m + window))
+            store(bar, own + Q + h, load(adjoint, z))
+        for row in range(3):
+            for column in range(3):
+                copy(
+                    operator,
+                    own + (4 * row + column) * LANES,
+                    transposed,
+                    own + (4 * column + row) * LANES,
+                    LANES,
+                )
+    at_plus, at_minus = (SLACK - before) * LANES, 2 * window + before * LANES
+    for j in range(n_sets):
+        base = 6 * j * window
+        _gather(n_active, n_states, past, j, adjoint, base, at_plus, at_minus, bar, 0)
         if j > 0:
-            _gather(
-                n_active,
-                bar[j],
-                o[0],
-                o[1],
-                o[2],
-                o[3],
-                o[4],
-                o[5],
-                y[0],
-                y[1],
-                y[2],
-                y[3],
-                y[4],
-                y[5],
-                at_p,
-                at_m,
+            _gather(n_active, n_states, past, 0, adjoint, base, at_plus, at_minus, bar, j * SIZE)
+            multiply(n_active, transposed, j * SIZE, window, at_plus, at_minus, base, adjoint, j > 1, product)
+            apply(n_active, transposed, window, at_plus, at_minus, base, None, adjoint)
+    if n_sets > 1:
+        apply(n_active, transposed, window, at_plus, at_minus, 0, product, adjoint)
+    else:
+        apply(n_active, transposed, window, at_plus, at_minus, 0, None, adjoint)
+
+
+@njit(cache=True, nogil=True)
+def transverse_adjoint(operator, n_sets, n_states, past, before, re, im, adjoint, bar):
+    """Adjoint of `complex_states.transverse`; adds to bar and adjoint.
+
+    re, im : flat, (n_sets, LANES) cotangents.
+    """
+    size, window = n_states * LANES, window_size(n_states)
+    for h in range(0, LANES, WIDTH):
+        first_x = load(past, h) + load(past, 2 * size + h)
+        first_y, first_z = load(past, size + h) - load(past, 3 * size + h), load(past, 4 * size + h)
+        for j in range(n_sets):
+            u, v = load(re, j * LANES + h), load(im, j * LANES + h)
+            at, own = 6 * j * size + h, j * SIZE + h
+            x, y = (
+                load(past, at) + load(past, at + 2 * size),
+                load(past, at + size) - load(past, at + 3 * size),
             )
-    _transpose(n_active, operator[0], x[0], x[1], x[2], x[3], x[4], x[5], at_p, at_m)
-    for j in range(1, n_sets):
-        y, own = adjoint[j], operator[j]
-        _add_transpose_f(
-            n_active, own, y[0], y[1], y[2], y[3], y[4], y[5], x[0], x[1], x[2], x[3], at_p, at_m
-        )
-        _add_transpose_z(n_active, own, y[0], y[1], y[2], y[3], y[4], y[5], x[4], x[5], at_p, at_m)
-        _transpose(n_active, operator[0], y[0], y[1], y[2], y[3], y[4], y[5], at_p, at_m)
+            z = load(past, at + 4 * size)
+            add(bar, XX + h, u * x)
+            add(bar, XY + h, u * y)
+            add(bar, XZ + h, u * z)
+            add(bar, YX + h, v * x)
+            add(bar, YY + h, v * y)
+            add(bar, YZ + h, v * z)
+            add(bar, own + PX, u)
+            add(bar, own + PY, v)
+            _spread(operator, h, u, v, adjoint, 6 * j * window + h, before, window)
+            if j > 0:
+                add(bar, own + XX, u * first_x)
+                add(bar, own + XY, u * first_y)
+                add(bar, own + XZ, u * first_z)
+                add(bar, own + YX, v * first_x)
+                add(bar, own + YY, v * first_y)
+                add(bar, own + YZ, v * first_z)
+                _spread(operator, own, u, v, adjoint, h, before, window)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def transverse_adjoint(operator, past, before, re, im, adjoint, bar):
-    """Adjoint of `complex_states.transverse`; re, im : (n_sets, LANES) cotangents; adds to bar, adjoint."""
-    for j in range(operator.shape[0]):
-        for source in range(2 if j > 0 else 1):
-            i_operator, i_state = (0, j) if source == 0 else (j, 0)
-            own, state = operator[i_operator], past[i_state]
-            for lane in range(LANES):
-                r, s = re[j, lane], im[j, lane]
-                p, m = (SLACK - before) * LANES + lane, before * LANES + lane
-                bar[i_operator, lane] += r * state[0, lane] + s * state[1, lane]
-                bar[i_operator, LANES + lane] += s * state[0, lane] - r * state[1, lane]
-                bar[i_operator, 2 * LANES + lane] += r * state[2, lane] + s * state[3, lane]
-                bar[i_operator, 3 * LANES + lane] += s * state[2, lane] - r * state[3, lane]
-                bar[i_operator, 4 * LANES + lane] += r * state[4, lane]
-                bar[i_operator, 5 * LANES + lane] += s * state[4, lane]
-                adjoint[i_state, 0, p] += own[lane] * r + own[LANES + lane] * s
-                adjoint[i_state, 1, p] += own[lane] * s - own[LANES + lane] * r
-                adjoint[i_state, 2, m] += own[2 * LANES + lane] * r + own[3 * LANES + lane] * s
-                adjoint[i_state, 3, m] += own[2 * LANES + lane] * s - own[3 * LANES + lane] * r
-                adjoint[i_state, 4, lane] += own[4 * LANES + lane] * r + own[5 * LANES + lane] * s
-        for lane in range(LANES):
-            bar[j, 8 * LANES + lane] += re[j, lane]
-            bar[j, 9 * LANES + lane] += im[j, lane]
+@njit(cache=True, nogil=True)
+def _spread(operator, own, u, v, adjoint, base, before, window):
+    """Add to the adjoint states of order 0 what u, v, cotangents of x, y, give through the operator."""
+    x = load(operator, own + XX) * u + load(operator, own + YX) * v
+    y = load(operator, own + XY) * u + load(operator, own + YY) * v
+    p, m = base + (SLACK - before) * LANES, base + 2 * window + before * LANES
+    add(adjoint, p, x)
+    add(adjoint, p + window, y)
+    add(adjoint, m, x)
+    add(adjoint, m + window, -y)
+    add(adjoint, base + 4 * window, load(operator, own + XZ) * u + load(operator, own + YZ) * v)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def fold_adjoint(operator, e1, e2_re, e2_im, bar, e1_bar, e2_bar_re, e2_bar_im):
+@njit(cache=True, nogil=True)
+def fold_adjoint(operator, factors, n_sets, bar, factors_bar):
     """Adjoint of `complex_states.fold`.
 
-    operator : operators before folding; e1, e2 : (n_sets,) factors that all lanes share, and their
-    cotangents, written; bar : cotangents of the folded operators, replaced by those of `operator`
+    operator : operators before folding; factors, and their cotangents, written : flat, (n_sets, 3, LANES)
+    bar : cotangents of the folded operators, replaced by those of `operator`
     """
-    n_sets = operator.shape[0]
-    e1_bar[:], e2_bar_re[:], e2_bar_im[:] = 0, 0, 0
-    for j in range(n_sets):
-        for source in range(2 if j > 0 else 1):
-            # folded j = factor 0 x operator j + factor j x operator 0
-            i_factor, i_operator = (0, j) if source == 0 else (j, 0)
-            own = operator[i_operator]
-            total, total_re, total_im = np.float32(0), np.float32(0), np.float32(0)
-            for lane in range(LANES):
-                for part in (0, 2, 4, 8):
-                    r, s = bar[j, part * LANES + lane], bar[j, (part + 1) * LANES + lane]
-                    a, b = own[part * LANES + lane], own[(part + 1) * LANES + lane]
-                    total_re += r * a + s * b
-                    total_im += s * a - r * b
-                for part in (6, 7, 10, 11):
-                    total += bar[j, part * LANES + lane] * own[part * LANES + lane]
-            e1_bar[i_factor] += total
-            e2_bar_re[i_factor] += total_re
-            e2_bar_im[i_factor] += total_im
-        for lane in range(LANES):
-            e1_bar[j] -= bar[j, 11 * LANES + lane]
-    # set 0 first: the others still hold the cotangents of the folded operators
-    for j in range(n_sets):
-        for lane in range(LANES):
-            for part in (0, 2, 4, 8):
-                i, k = part * LANES + lane, (part + 1) * LANES + lane
-                r, s = bar[j, i], bar[j, k]
-                bar[j, i] = e2_re[0] * r + e2_im[0] * s
-                bar[j, k] = e2_re[0] * s - e2_im[0] * r
-                if j == 0:
-                    for n in range(1, n_sets):
-                        bar[0, i] += e2_re[n] * bar[n, i] + e2_im[n] * bar[n, k]
-                        bar[0, k] += e2_re[n] * bar[n, k] - e2_im[n] * bar[n, i]
-            for part in (6, 7, 10, 11):
-                i = part * LANES + lane
-                bar[j, i] *= e1[0]
-                if j == 0:
-                    for n in range(1, n_sets):
-                        bar[0, i] += e1[n] * bar[n, i]
+    for h in range(0, LANES, WIDTH):
+        e1, re, im = load(factors, h), load(factors, h + LANES), load(factors, h + 2 * LANES)
+        e1_bar, re_bar, im_bar = -load(bar, h + Q), fill(0), fill(0)
+        for j in range(1, n_sets):
+            at = 3 * j * LANES + h
+            store(factors_bar, at, -load(bar, j * SIZE + h + Q))
+            store(factors_bar, at + LANES, fill(0))
+            store(factors_bar, at + 2 * LANES, fill(0))
+        for i in range(h, 4 * LANES + h, LANES):
+            x, y, z = load(operator, i + XX), load(operator, i + YX), load(operator, i + ZX)
+            u, v, w = load(bar, i + XX), load(bar, i + YX), load(bar, i + ZX)
+            e1_bar += w * z
+            re_bar += u * x + v * y
+            im_bar += v * x - u * y
+            x_bar, y_bar, z_bar = re * u + im * v, re * v - im * u, e1 * w
+            for j in range(1, n_sets):
+                k, at = j * SIZE + i, 3 * j * LANES + h
+                d1, d_re, d_im = load(factors, at), load(factors, at + LANES), load(factors, at + 2 * LANES)
+                dx, dy, dz = load(operator, k + XX), load(operator, k + YX), load(operator, k + ZX)
+                u, v, w = load(bar, k + XX), load(bar, k + YX), load(bar, k + ZX)
+                e1_bar += w * dz
+                re_bar += u * dx + v * dy
+                im_bar += v * dx - u * dy
+                add(factors_bar, at, w * z)
+                add(factors_bar, at + LANES, u * x + v * y)
+                add(factors_bar, at + 2 * LANES, v * x - u * y)
+                x_bar += d_re * u + d_im * v
+                y_bar += d_re * v - d_im * u
+                z_bar += d1 * w
+                store(bar, k + XX, re * u + im * v)
+                store(bar, k + YX, re * v - im * u)
+                store(bar, k + ZX, e1 * w)
+            store(bar, i + XX, x_bar)
+            store(bar, i + YX, y_bar)
+            store(bar, i + ZX, z_bar)
+        store(factors_bar, h, e1_bar)
+        store(factors_bar, h + LANES, re_bar)
+        store(factors_bar, h + 2 * LANES, im_bar)

@@ -1,206 +1,223 @@
-"""Complex configuration states: one operator per lane and pulse, and its derivatives.
+"""Complex configuration states: one affine operator per lane and pulse, and its derivatives.
 
-states : (n_sets, 6, (n_states + SLACK) * LANES) float32, the real and imaginary parts of F+, F- and Z.
-operator : (n_sets, N_COEFFICIENTS * LANES) float32, see `layout`. Set 0 belongs to the signal. Set j > 0
-belongs to a parameter: with S' = A S + r, it follows dS' = A dS + (dA S + dr).
+Of every order, x = (F+ + F-) / 2 and y = (F+ - F-) / 2i, complex numbers both, and Z go through the pulse by
+the real 3 x 3 matrix of the Bloch equation: 18 products, and 8 sums on the way from F to (x, y) and back.
+
+Flat arrays. states : for every set the windows of F+, F- and Z, real and imaginary parts. operator : for
+every set N_COEFFICIENTS rows of LANES values, see `layout`. Set 0 belongs to the signal. Set j > 0 belongs
+to a parameter: with S' = A S + r, it follows dS' = A dS + (dA S + dr).
 """
 
-import numpy as np
-from numba import njit, uint64
+from numba import njit
 
-from epgbloch.kernels.layout import LANES, SLACK
-from epgbloch.kernels.windows import flush, rewind_minus, rewind_plus
+from epgbloch.kernels.diffusion import attenuate
+from epgbloch.kernels.lanes import WIDTH, fill, load, store, view
+from epgbloch.kernels.layout import LANES, N_COEFFICIENTS, SLACK
+from epgbloch.kernels.windows import clear, empty, rewind_minus, rewind_plus
+
+SIZE = N_COEFFICIENTS * LANES
+"""Values of one operator."""
+XX, XY, XZ, PX, YX, YY, YZ, PY, ZX, ZY, ZZ, Q = (i * LANES for i in range(N_COEFFICIENTS))
+
+
+@njit(cache=True, nogil=True)
+def window_size(n_states):
+    """Values of one window."""
+    return (n_states + SLACK) * LANES
 
 
 @njit(cache=True, nogil=True)
 def empty_states(n_sets, n_states):
     """Allocate states."""
-    return np.zeros((n_sets, 6, (n_states + SLACK) * LANES), np.float32)
+    return empty(n_sets * 6 * window_size(n_states))
 
 
 @njit(cache=True, nogil=True)
-def start(states, z_start, lane_stride):
-    """Empty the states but for Mz before the first pulse; z_start : (n_sets, LANES) or (n_sets, 1)."""
-    states[:] = 0
-    for j in range(states.shape[0]):
+def start(states, n_sets, n_states, z_start, lane_stride):
+    """Empty the states but for Mz before the first pulse; z_start : flat, (n_sets, LANES) or (n_sets,)."""
+    clear(states, 0, n_sets * 6 * window_size(n_states))
+    for j in range(n_sets):
+        at = (6 * j + 4) * window_size(n_states)
         for lane in range(LANES):
-            states[j, 4, lane] = z_start[j, lane * lane_stride]
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _apply(n_active, operator, plus_re, plus_im, minus_re, minus_im, z_re, z_im, at_plus, at_minus):
-    """Apply one operator per lane to the orders 0 ... n_active - 1, in place, without recovery."""
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            a_re, a_im = operator[lane], operator[LANES + lane]
-            b_re, b_im = operator[2 * LANES + lane], operator[3 * LANES + lane]
-            c_re, c_im = operator[4 * LANES + lane], operator[5 * LANES + lane]
-            d_re, d_im, e = (
-                operator[6 * LANES + lane],
-                operator[7 * LANES + lane],
-                operator[10 * LANES + lane],
-            )
-            i, j, m = at_plus + order + lane, at_minus + order + lane, order + lane
-            p_re, p_im = plus_re[i], plus_im[i]
-            m_re, m_im = minus_re[j], minus_im[j]
-            l_re, l_im = z_re[m], z_im[m]
-            plus_re[i] = a_re * p_re - a_im * p_im + b_re * m_re - b_im * m_im + c_re * l_re - c_im * l_im
-            plus_im[i] = a_re * p_im + a_im * p_re + b_re * m_im + b_im * m_re + c_re * l_im + c_im * l_re
-            minus_re[j] = a_re * m_re + a_im * m_im + b_re * p_re + b_im * p_im + c_re * l_re + c_im * l_im
-            minus_im[j] = a_re * m_im - a_im * m_re + b_re * p_im - b_im * p_re + c_re * l_im - c_im * l_re
-            z_re[m] = d_re * (p_re + m_re) - d_im * (p_im - m_im) + e * l_re
-            z_im[m] = d_re * (p_im + m_im) + d_im * (p_re - m_re) + e * l_im
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _add_transverse(
-    operator, p_re, p_im, m_re, m_im, l_re, l_im, q_re, q_im, n_re, n_im, at_p, at_m, n_active
-):
-    """Add the operator applied to states (p, m, l) to the transverse states (q, n)."""
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            a_re, a_im = operator[lane], operator[LANES + lane]
-            b_re, b_im = operator[2 * LANES + lane], operator[3 * LANES + lane]
-            c_re, c_im = operator[4 * LANES + lane], operator[5 * LANES + lane]
-            i, j, m = at_p + order + lane, at_m + order + lane, order + lane
-            x_re, x_im, y_re, y_im, w_re, w_im = p_re[i], p_im[i], m_re[j], m_im[j], l_re[m], l_im[m]
-            q_re[i] += a_re * x_re - a_im * x_im + b_re * y_re - b_im * y_im + c_re * w_re - c_im * w_im
-            q_im[i] += a_re * x_im + a_im * x_re + b_re * y_im + b_im * y_re + c_re * w_im + c_im * w_re
-            n_re[j] += a_re * y_re + a_im * y_im + b_re * x_re + b_im * x_im + c_re * w_re + c_im * w_im
-            n_im[j] += a_re * y_im - a_im * y_re + b_re * x_im - b_im * x_re + c_re * w_im - c_im * w_re
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _add_longitudinal(operator, p_re, p_im, m_re, m_im, l_re, l_im, o_re, o_im, at_p, at_m, n_active):
-    """Add the operator applied to states (p, m, l) to the longitudinal states o."""
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            d_re, d_im, e = (
-                operator[6 * LANES + lane],
-                operator[7 * LANES + lane],
-                operator[10 * LANES + lane],
-            )
-            i, j, m = at_p + order + lane, at_m + order + lane, order + lane
-            o_re[m] += d_re * (p_re[i] + m_re[j]) - d_im * (p_im[i] - m_im[j]) + e * l_re[m]
-            o_im[m] += d_re * (p_im[i] + m_im[j]) + d_im * (p_re[i] - m_re[j]) + e * l_im[m]
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def transverse(operator, states, at_plus, at_minus, re, im):
-    """Write F+ of order 0 right after the pulse, one value per lane, to re, im : (n_sets, LANES).
-
-    `operator` is the one of the pulse alone, before `fold`; order 0 of F+ and F- lies at at_plus, at_minus.
-    """
-    plus, minus = uint64(at_plus), uint64(at_minus)
-    for j in range(states.shape[0]):
-        for lane in range(uint64(LANES)):
-            re[j, lane], im[j, lane] = operator[j, 8 * LANES + lane], operator[j, 9 * LANES + lane]
-        for source in range(2 if j > 0 else 1):
-            # derivative of a product: operator times derived states, derived operator times states
-            o, k = (0, j) if source == 0 else (j, 0)
-            for lane in range(uint64(LANES)):
-                a_re, a_im = operator[o, lane], operator[o, LANES + lane]
-                b_re, b_im = operator[o, 2 * LANES + lane], operator[o, 3 * LANES + lane]
-                p_re, p_im = states[k, 0, plus + lane], states[k, 1, plus + lane]
-                m_re, m_im = states[k, 2, minus + lane], states[k, 3, minus + lane]
-                # Z of order 0 is real
-                z = states[k, 4, lane]
-                c_re, c_im = operator[o, 4 * LANES + lane], operator[o, 5 * LANES + lane]
-                re[j, lane] += a_re * p_re - a_im * p_im + b_re * m_re - b_im * m_im + c_re * z
-                im[j, lane] += a_re * p_im + a_im * p_re + b_re * m_im + b_im * m_re + c_im * z
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _multiply(own, e1, e2_re, e2_im, out, keep):
-    """Set out to keep x out + own followed by relaxation and precession; `keep` is 0 or 1."""
-    for i_part in range(uint64(5)):
-        # a, b, c, d, p
-        at = uint64(2 * LANES) * i_part
-        for lane in range(uint64(LANES)):
-            i, j = at + lane, at + uint64(LANES) + lane
-            re, im = own[i], own[j]
-            factor_re, factor_im = e2_re[lane], e2_im[lane]
-            if i_part == 3:
-                factor_re, factor_im = e1[lane], np.float32(0)
-            out[i] = keep * out[i] + factor_re * re - factor_im * im
-            out[j] = keep * out[j] + factor_re * im + factor_im * re
-    for lane in range(uint64(LANES)):
-        i, j = 10 * LANES + lane, 11 * LANES + lane
-        out[i] = keep * out[i] + e1[lane] * own[i]
-        out[j] = keep * out[j] + e1[lane] * own[j]
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def fold(operator, e1, e2_re, e2_im):
-    """Follow the operators by relaxation and precession up to the next pulse, in place.
-
-    e1, e2_re, e2_im : (n_sets, LANES) factors and their derivatives.
-    """
-    for j in range(operator.shape[0] - 1, -1, -1):
-        _multiply(operator[j], e1[0], e2_re[0], e2_im[0], operator[j], np.float32(0))
-        if j > 0:
-            _multiply(operator[0], e1[j], e2_re[j], e2_im[j], operator[j], np.float32(1))
-        constant = np.float32(0 if j > 0 else 1)
-        for lane in range(uint64(LANES)):
-            operator[j, 11 * LANES + lane] += constant - e1[j, lane]
+            states[at + lane] = z_start[j if lane_stride == 0 else j * LANES + lane]
 
 
 @njit(cache=True, nogil=True)
-def parts_of(states, j):
-    """Return the six arrays of one set."""
-    return states[j, 0], states[j, 1], states[j, 2], states[j, 3], states[j, 4], states[j, 5]
+def apply(n_active, operator, window, at_plus, at_minus, base, source, states):
+    """Apply the operator of set 0 to the orders 0 ... n_active - 1 of one set, in place, without recovery.
+
+    base : where the states of the set begin; source : what is added to x, y and Z, see `multiply`, or None.
+    """
+    at_plus, at_minus, at_z, n = base + at_plus, base + at_minus, base + 4 * window, n_active * LANES
+    for h in range(0, LANES, WIDTH):
+        xx, xy, xz = load(operator, XX + h), load(operator, XY + h), load(operator, XZ + h)
+        yx, yy, yz = load(operator, YX + h), load(operator, YY + h), load(operator, YZ + h)
+        zx, zy, zz = load(operator, ZX + h), load(operator, ZY + h), load(operator, ZZ + h)
+        for order in range(h, n + h, LANES):
+            i, j, k = at_plus + order, at_minus + order, at_z + order
+            p_re, p_im = load(states, i), load(states, i + window)
+            m_re, m_im = load(states, j), load(states, j + window)
+            z_re, z_im = load(states, k), load(states, k + window)
+            x_re, x_im, y_re, y_im = p_re + m_re, p_im + m_im, p_im - m_im, m_re - p_re
+            u_re, u_im = xx * x_re + xy * y_re + xz * z_re, xx * x_im + xy * y_im + xz * z_im
+            v_re, v_im = yx * x_re + yy * y_re + yz * z_re, yx * x_im + yy * y_im + yz * z_im
+            w_re, w_im = zx * x_re + zy * y_re + zz * z_re, zx * x_im + zy * y_im + zz * z_im
+            if source is not None:
+                u_re, u_im = u_re + load(source, order), u_im + load(source, order + n)
+                v_re, v_im = v_re + load(source, order + 2 * n), v_im + load(source, order + 3 * n)
+                w_re, w_im = w_re + load(source, order + 4 * n), w_im + load(source, order + 5 * n)
+            store(states, i, u_re - v_im)
+            store(states, i + window, u_im + v_re)
+            store(states, j, u_re + v_im)
+            store(states, j + window, u_im - v_re)
+            store(states, k, w_re)
+            store(states, k + window, w_im)
 
 
 @njit(cache=True, nogil=True)
-def advance(operator, n_active, dephase, offset, n_states, states, first):
+def multiply(n_active, operator, own, window, at_plus, at_minus, base, states, accumulate, product):
+    """Multiply x, y and Z of the states at `base` by the matrix at `own`.
+
+    product : flat, (x, y, Z; real, imaginary; order; lane), written, or added to.
+    """
+    at_plus, at_minus, at_z, n = base + at_plus, base + at_minus, base + 4 * window, n_active * LANES
+    for h in range(0, LANES, WIDTH):
+        at = own + h
+        xx, xy, xz = load(operator, at + XX), load(operator, at + XY), load(operator, at + XZ)
+        yx, yy, yz = load(operator, at + YX), load(operator, at + YY), load(operator, at + YZ)
+        zx, zy, zz = load(operator, at + ZX), load(operator, at + ZY), load(operator, at + ZZ)
+        for order in range(h, n + h, LANES):
+            i, j, k = at_plus + order, at_minus + order, at_z + order
+            p_re, p_im = load(states, i), load(states, i + window)
+            m_re, m_im = load(states, j), load(states, j + window)
+            z_re, z_im = load(states, k), load(states, k + window)
+            x_re, x_im, y_re, y_im = p_re + m_re, p_im + m_im, p_im - m_im, m_re - p_re
+            u_re, u_im = xx * x_re + xy * y_re + xz * z_re, xx * x_im + xy * y_im + xz * z_im
+            v_re, v_im = yx * x_re + yy * y_re + yz * z_re, yx * x_im + yy * y_im + yz * z_im
+            w_re, w_im = zx * x_re + zy * y_re + zz * z_re, zx * x_im + zy * y_im + zz * z_im
+            if accumulate:
+                u_re, u_im = u_re + load(product, order), u_im + load(product, order + n)
+                v_re, v_im = v_re + load(product, order + 2 * n), v_im + load(product, order + 3 * n)
+                w_re, w_im = w_re + load(product, order + 4 * n), w_im + load(product, order + 5 * n)
+            store(product, order, u_re)
+            store(product, order + n, u_im)
+            store(product, order + 2 * n, v_re)
+            store(product, order + 3 * n, v_im)
+            store(product, order + 4 * n, w_re)
+            store(product, order + 5 * n, w_im)
+
+
+@njit(cache=True, nogil=True)
+def transverse(operator, n_sets, window, at_plus, at_minus, states, re, im):
+    """Write F+ of order 0 after the pulse, without relaxation; re, im : flat, (n_sets, LANES).
+
+    F- of order 0 is the conjugate of F+, and Z real: x, y and Z are real.
+    """
+    for h in range(0, LANES, WIDTH):
+        for j in range(n_sets):
+            own, base = j * SIZE + h, 6 * j * window + h
+            f_x = load(states, base + at_plus) + load(states, base + at_minus)
+            f_y = load(states, base + at_plus + window) - load(states, base + at_minus + window)
+            f_z = load(states, base + 4 * window)
+            x = load(operator, XX + h) * f_x + load(operator, XY + h) * f_y + load(operator, XZ + h) * f_z
+            y = load(operator, YX + h) * f_x + load(operator, YY + h) * f_y + load(operator, YZ + h) * f_z
+            if j > 0:
+                s_x = load(states, at_plus + h) + load(states, at_minus + h)
+                s_y = load(states, at_plus + window + h) - load(states, at_minus + window + h)
+                s_z = load(states, 4 * window + h)
+                x += load(operator, own + XX) * s_x + load(operator, own + XY) * s_y
+                x += load(operator, own + XZ) * s_z
+                y += load(operator, own + YX) * s_x + load(operator, own + YY) * s_y
+                y += load(operator, own + YZ) * s_z
+            store(re, j * LANES + h, x + load(operator, own + PX))
+            store(im, j * LANES + h, y + load(operator, own + PY))
+
+
+@njit(cache=True, nogil=True)
+def fold(operator, factors, n_sets, folded):
+    """Follow the operators by relaxation and precession up to the next pulse.
+
+    factors : flat, (n_sets, 3, LANES): E1, real and imaginary part of E2, and their derivatives.
+    """
+    for h in range(0, LANES, WIDTH):
+        e1, re, im = load(factors, h), load(factors, h + LANES), load(factors, h + 2 * LANES)
+        for i in range(h, 4 * LANES + h, LANES):
+            x, y, z = load(operator, i + XX), load(operator, i + YX), load(operator, i + ZX)
+            store(folded, i + XX, re * x - im * y)
+            store(folded, i + YX, im * x + re * y)
+            store(folded, i + ZX, e1 * z)
+        store(folded, h + Q, load(folded, h + Q) + (fill(1) - e1))
+        for j in range(1, n_sets):
+            # derivative of a product: factor times derived operator, derived factor times operator
+            own, at = j * SIZE, 3 * j * LANES + h
+            d1, d_re, d_im = load(factors, at), load(factors, at + LANES), load(factors, at + 2 * LANES)
+            for i in range(h, 4 * LANES + h, LANES):
+                x, y, z = load(operator, i + XX), load(operator, i + YX), load(operator, i + ZX)
+                k = own + i
+                dx, dy, dz = load(operator, k + XX), load(operator, k + YX), load(operator, k + ZX)
+                store(folded, k + XX, re * dx - im * dy + d_re * x - d_im * y)
+                store(folded, k + YX, im * dx + re * dy + d_im * x + d_re * y)
+                store(folded, k + ZX, e1 * dz + d1 * z)
+            store(folded, own + h + Q, load(folded, own + h + Q) - d1)
+
+
+@njit(cache=True, nogil=True)
+def _recover(operator, own, base, window, at_plus, at_minus, states):
+    """Add the recovered magnetisation to order 0."""
+    for h in range(0, LANES, WIDTH):
+        x, y, i, j, k = (
+            own + PX + h,
+            own + PY + h,
+            base + at_plus + h,
+            base + at_minus + h,
+            base + 4 * window + h,
+        )
+        store(states, i, load(states, i) + load(operator, x))
+        store(states, i + window, load(states, i + window) + load(operator, y))
+        store(states, j, load(states, j) + load(operator, x))
+        store(states, j + window, load(states, j + window) - load(operator, y))
+        store(states, k, load(states, k) + load(operator, own + Q + h))
+        store(states, k + window, fill(0))
+
+
+@njit(cache=True, nogil=True)
+def rewind(states, base, window, n_states):
+    """Move the windows of one set back to their start."""
+    for part in range(2):
+        rewind_plus(states, base + part * window, n_states)
+        rewind_minus(states, base + (2 + part) * window, n_states)
+
+
+@njit(cache=True, nogil=True)
+def advance(operator, n_active, n_sets, dephase, offset, n_states, states, product, diffuses, diffusion):
     """Apply the folded operators with recovery, dephase, and return the new window offset.
 
-    first : `parts_of` set 0, made once: slices cost as much as 20 states.
+    product : scratch as large as one set of states; diffuses : whether there is diffusion; diffusion : rows
+    of `diffusion.attenuate`.
     """
-    at_plus, at_minus = uint64((SLACK - offset) * LANES), uint64(offset * LANES)
-    s0, s1, s2, s3, s4, s5 = first
-    for j in range(states.shape[0] - 1, 0, -1):
-        d0, d1, d2, d3, d4, d5 = parts_of(states, j)
-        own = operator[j]
-        _apply(n_active, operator[0], d0, d1, d2, d3, d4, d5, at_plus, at_minus)
-        _add_transverse(own, s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, at_plus, at_minus, n_active)
-        _add_longitudinal(own, s0, s1, s2, s3, s4, s5, d4, d5, at_plus, at_minus, n_active)
-        _recover(own, d0, d1, d2, d3, d4, d5, at_plus, at_minus)
-    _apply(n_active, operator[0], s0, s1, s2, s3, s4, s5, at_plus, at_minus)
-    _recover(operator[0], s0, s1, s2, s3, s4, s5, at_plus, at_minus)
-    if dephase:
-        offset += 1
-        if offset == SLACK:
-            for j in range(states.shape[0]):
-                rewind_plus(states[j, 0], n_states)
-                rewind_plus(states[j, 1], n_states)
-                rewind_minus(states[j, 2], n_states)
-                rewind_minus(states[j, 3], n_states)
-                flush(states[j, 4], n_states)
-                flush(states[j, 5], n_states)
-            offset = 0
-    at_plus, at_minus = uint64((SLACK - offset) * LANES), uint64(offset * LANES)
-    for lane in range(uint64(LANES)):
-        s0[at_plus + lane] = s2[at_minus + lane]
-        s1[at_plus + lane] = -s3[at_minus + lane]
-    for j in range(1, states.shape[0]):
-        for lane in range(uint64(LANES)):
-            states[j, 0, at_plus + lane] = states[j, 2, at_minus + lane]
-            states[j, 1, at_plus + lane] = -states[j, 3, at_minus + lane]
+    window = window_size(n_states)
+    at_plus, at_minus = (SLACK - offset) * LANES, 2 * window + offset * LANES
+    for j in range(1, n_sets):
+        multiply(n_active, operator, j * SIZE, window, at_plus, at_minus, 0, states, False, product)
+        apply(n_active, operator, window, at_plus, at_minus, 6 * j * window, product, states)
+        _recover(operator, j * SIZE, 6 * j * window, window, at_plus, at_minus, states)
+    apply(n_active, operator, window, at_plus, at_minus, 0, None, states)
+    _recover(operator, 0, 0, window, at_plus, at_minus, states)
+    if diffuses:
+        for j in range(n_sets):
+            own = view(states, 6 * j * window)
+            attenuate(LANES, n_active, diffusion, 2, window, at_plus, at_minus, own)
+    if not dephase:
+        return offset
+    offset += 1
+    if offset == SLACK:
+        for j in range(n_sets):
+            rewind(states, 6 * j * window, window, n_states)
+        offset = 0
+    at_plus, at_minus = (SLACK - offset) * LANES, 2 * window + offset * LANES
+    for j in range(n_sets):
+        for h in range(0, LANES, WIDTH):
+            i, k = 6 * j * window + at_plus + h, 6 * j * window + at_minus + h
+            store(states, i, load(states, k))
+            store(states, i + window, -load(states, k + window))
     return offset
-
-
-@njit(cache=True, nogil=True)
-def _recover(operator, plus_re, plus_im, minus_re, minus_im, z_re, z_im, at_plus, at_minus):
-    """Add the recovered magnetisation to order 0."""
-    for lane in range(uint64(LANES)):
-        p_re, p_im = operator[8 * LANES + lane], operator[9 * LANES + lane]
-        plus_re[at_plus + lane] += p_re
-        plus_im[at_plus + lane] += p_im
-        minus_re[at_minus + lane] += p_re
-        minus_im[at_minus + lane] -= p_im
-        z_re[lane] += operator[11 * LANES + lane]
-        z_im[lane] = np.float32(0)

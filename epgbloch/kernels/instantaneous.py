@@ -1,57 +1,159 @@
 """Instantaneous pulses of any phase, with off-resonance; lanes are atoms."""
 
-import numpy as np
-from numba import njit, uint64
+from numba import njit
 
-from epgbloch.kernels.complex_states import advance, empty_states, fold, parts_of, start, transverse
-from epgbloch.kernels.layout import LANES, N_COEFFICIENTS, SLACK
+from epgbloch.kernels.complex_states import (
+    SIZE,
+    XX,
+    XZ,
+    YY,
+    ZX,
+    ZZ,
+    advance,
+    empty_states,
+    fold,
+    start,
+    transverse,
+    window_size,
+)
+from epgbloch.kernels.diffusion import N_ROWS as N_DIFFUSION_ROWS
+from epgbloch.kernels.lanes import WIDTH, denormals_to_zero, fill, hold, load, restore_denormals, store, view
+from epgbloch.kernels.layout import LANES, SLACK
+from epgbloch.kernels.real_states import spread
+from epgbloch.kernels.windows import empty
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _rotate(cos, sin, rate, derivative, operator):
-    """Set the operator of a rotation about y, one flip angle per lane, or `rate` times its derivative."""
-    one = np.float32(0 if derivative else 1)
-    for lane in range(uint64(LANES)):
-        cosine, sine = cos[lane], sin[lane]
-        if derivative:
-            cosine, sine = -rate * sin[lane], rate * cos[lane]
-        operator[lane] = np.float32(0.5) * (one + cosine)
-        operator[2 * LANES + lane] = np.float32(0.5) * (cosine - one)
-        operator[4 * LANES + lane] = sine
-        operator[6 * LANES + lane] = np.float32(-0.5) * sine
-        operator[10 * LANES + lane] = cosine
+@njit(cache=True, nogil=True)
+def rotate(n, n_sets, cos, sin, rate, b1_set, operator):
+    """Set the operators of a rotation about y, one flip angle per lane, and its derivative by B1."""
+    half = fill(0.5)
+    for h in range(0, LANES, WIDTH):
+        cosine, sine = load(cos, n * LANES + h), load(sin, n * LANES + h)
+        store(operator, XX + h, half * cosine)
+        store(operator, XZ + h, sine)
+        store(operator, YY + h, half)
+        store(operator, ZX + h, -(half * sine))
+        store(operator, ZZ + h, cosine)
+        if b1_set > 0:
+            own, turned = b1_set * SIZE + h, fill(rate[n])
+            store(operator, own + XX, -(half * turned * sine))
+            store(operator, own + XZ, turned * cosine)
+            store(operator, own + ZX, -(half * turned * cosine))
+            store(operator, own + ZZ, -(turned * sine))
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def simulate(cos, sin, rates, turn, dephase, e1, e2, e2_echo, i_tr, i_te, z_start, n_states, out):
+@njit(cache=True, nogil=True)
+def set_factors(i_tr, n_tr, n_sets, turn, e1, e2, factors):
+    """Set E1 and E2 x turn of all sets."""
+    turn_re, turn_im = fill(turn.real), fill(turn.imag)
+    for j in range(n_sets):
+        at = (j * n_tr + i_tr) * LANES
+        for h in range(0, LANES, WIDTH):
+            re, im = load(e2, 2 * at + h), load(e2, 2 * at + LANES + h)
+            store(factors, 3 * j * LANES + h, load(e1, at + h))
+            store(factors, (3 * j + 1) * LANES + h, turn_re * re - turn_im * im)
+            store(factors, (3 * j + 2) * LANES + h, turn_re * im + turn_im * re)
+
+
+@njit(cache=True, nogil=True)
+def _echoes(n, n_pulses, i_te, n_te, n_sets, decay, re, im, out):
+    """Follow the transverse magnetisation of all sets by relaxation; out : flat, (n_sets, n_pulses, 2,
+    LANES).
+    """
+    for h in range(0, LANES, WIDTH):
+        for j in range(n_sets):
+            at = 2 * i_te * LANES + h
+            own_re, own_im = load(re, j * LANES + h), load(im, j * LANES + h)
+            d_re, d_im = load(decay, at), load(decay, at + LANES)
+            echo_re, echo_im = d_re * own_re - d_im * own_im, d_re * own_im + d_im * own_re
+            if j > 0:
+                at = 2 * (j * n_te + i_te) * LANES + h
+                own_re, own_im = load(re, h), load(im, h)
+                d_re, d_im = load(decay, at), load(decay, at + LANES)
+                echo_re += d_re * own_re - d_im * own_im
+                echo_im += d_re * own_im + d_im * own_re
+            store(out, 2 * (j * n_pulses + n) * LANES + h, echo_re)
+            store(out, (2 * (j * n_pulses + n) + 1) * LANES + h, echo_im)
+
+
+@njit(cache=True, nogil=True)
+def simulate(
+    cos,
+    sin,
+    i_b1,
+    rate,
+    b1_set,
+    turn,
+    dephase,
+    e1,
+    e2,
+    e2_echo,
+    i_tr,
+    i_te,
+    diffusion,
+    i_kind,
+    z_start,
+    n_states,
+    atoms,
+    out,
+):
     """Signals and derivatives of blocks of LANES atoms.
 
-    Arguments as in `real_states.simulate`, but turn : (n_pulses,) complex phase step to the next pulse, and
-    e2, e2_echo, out : complex64, relaxation and precession.
+    Arguments as in `real_states.simulate`, but turn : (n_pulses,) complex phase step to the next pulse;
+    e2, e2_echo : (n_blocks, n_sets, n_times, 2, LANES), relaxation and precession, real and imaginary part.
     """
-    n_blocks, n_sets, n_pulses, _ = out.shape
-    states = empty_states(n_sets, n_states)
-    parts = parts_of(states, 0)
-    operator = np.zeros((n_sets, N_COEFFICIENTS * LANES), np.float32)
-    re, im = np.zeros((n_sets, LANES), np.float32), np.zeros((n_sets, LANES), np.float32)
+    n_sets, _, n_pulses = out.shape
+    n_blocks, n_tr, n_te = i_b1.shape[0], e1.shape[2], e2_echo.shape[2]
+    window = window_size(n_states)
+    own_states, own_product = empty_states(n_sets, n_states), empty_states(1, n_states)
+    own_operator, own_folded, own_factors = (
+        empty(n_sets * SIZE),
+        empty(n_sets * SIZE),
+        empty(n_sets * 3 * LANES),
+    )
+    own_re, own_im, own_echoes = (
+        empty(n_sets * LANES),
+        empty(n_sets * LANES),
+        empty(n_sets * n_pulses * 2 * LANES),
+    )
+    own_cos, own_sin = empty(n_pulses * LANES), empty(n_pulses * LANES)
+    states, product, operator = view(own_states, 0), view(own_product, 0), view(own_operator, 0)
+    folded, factors, echoes = view(own_folded, 0), view(own_factors, 0), view(own_echoes, 0)
+    re, im, b_cos, b_sin = view(own_re, 0), view(own_im, 0), view(own_cos, 0), view(own_sin, 0)
+    by_pulse = view(rate, 0)
+    diffuses = diffusion.size > 0
+    settings = denormals_to_zero()
     for block in range(n_blocks):
-        start(states, z_start[block], 1)
+        spread(cos, i_b1[block], n_pulses, own_cos)
+        spread(sin, i_b1[block], n_pulses, own_sin)
+        b_e1, b_e2 = (
+            view(e1.ravel(), block * n_sets * n_tr * LANES),
+            view(e2.ravel(), 2 * block * n_sets * n_tr * LANES),
+        )
+        b_decay = view(e2_echo.ravel(), 2 * block * n_sets * n_te * LANES)
+        b_diffusion = view(diffusion.ravel(), block * diffusion.shape[1] * N_DIFFUSION_ROWS * LANES)
+        start(states, n_sets, n_states, view(z_start.ravel(), block * n_sets * LANES), 1)
         offset = 0
         for n in range(n_pulses):
-            operator[:] = 0
-            for j in range(n_sets):
-                _rotate(cos[block, n], sin[block, n], rates[j, n], j > 0, operator[j])
-            transverse(operator, states, (SLACK - offset) * LANES, offset * LANES, re, im)
-            for j in range(n_sets):
-                for lane in range(LANES):
-                    echo = e2_echo[block, 0, i_te[n], lane] * complex(re[j, lane], im[j, lane])
-                    if j > 0:
-                        echo += e2_echo[block, j, i_te[n], lane] * complex(re[0, lane], im[0, lane])
-                    out[block, j, n, lane] = echo
-            for j in range(n_sets):
-                for lane in range(LANES):
-                    rotation = turn[n] * e2[block, j, i_tr[n], lane]
-                    re[j, lane], im[j, lane] = rotation.real, rotation.imag
-            fold(operator, e1[block, :, i_tr[n]], re, im)
+            at_plus, at_minus = (SLACK - offset) * LANES, 2 * window + offset * LANES
+            rotate(n, n_sets, b_cos, b_sin, by_pulse, b1_set, operator)
+            transverse(operator, n_sets, window, at_plus, at_minus, states, re, im)
+            _echoes(n, n_pulses, i_te[n], n_te, n_sets, b_decay, re, im, echoes)
+            set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
+            fold(operator, factors, n_sets, folded)
             n_active = min(n_states, n + 1, n_pulses - n)
-            offset = advance(operator, n_active, dephase, offset, n_states, states, parts)
+            own = view(b_diffusion, i_kind[n] * N_DIFFUSION_ROWS * LANES)
+            offset = advance(
+                folded, n_active, n_sets, dephase[n], offset, n_states, states, product, diffuses, own
+            )
+        for lane in range(min(LANES, atoms.size - block * LANES)):
+            atom = atoms[block * LANES + lane]
+            for j in range(n_sets):
+                for n in range(n_pulses):
+                    at = 2 * (j * n_pulses + n) * LANES + lane
+                    out[j, atom, n] = complex(echoes[at], echoes[at + LANES])
+    restore_denormals(settings)
+    for array in (own_states, own_product, own_operator, own_folded, own_factors, own_re, own_im, own_echoes):
+        hold(array)
+    hold(own_cos)
+    hold(own_sin)

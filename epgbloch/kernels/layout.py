@@ -7,9 +7,9 @@ SLACK = 16
 """Repetitions after which the windows of F+ and F- are moved back."""
 
 N_COEFFICIENTS = 12
-"""Real numbers of one RF operator: a, b, c, d, p (complex, real part first), e and q (real).
+"""Real numbers of one RF operator, the affine map of the Bloch equation, row by row.
 
-For every configuration state F+' = a F+ + b F- + c Z,  F-' = conj(a) F- + conj(b) F+ + conj(c) Z,
-Z' = d F+ + conj(d) F- + e Z; at k = 0 recovery during the pulse adds p to F+ and q to Z.
-Order: a.re, a.im, b.re, b.im, c.re, c.im, d.re, d.im, p.re, p.im, e, q.
+x' = xx (2 x) + xy (2 y) + xz z + px, y' and z' likewise: the factors of x and y are halved, because kernels
+start from F+ + F- = 2 x and -i (F+ - F-) = 2 y of every configuration order. px, py and q are the recovery
+during the pulse, for order 0 only.
 """

@@ -2,160 +2,284 @@
 
 The states of every SLACK-th repetition are kept; between these they are computed again. Adjoint states live
 in the same windows as the states, so that dephasing moves nothing here either: going backwards, the windows
-move the other way, and once in SLACK repetitions they are copied back.
+move the other way, and after every SLACK repetitions they are copied back.
 
 With the map of one repetition S_0' = A_0 S_0 + r_0, S_j' = A_0 S_j + A_j S_0 + r_j and adjoints L, the step
 is L_j = A_0^T L_j', L_0 = A_0^T L_0' + sum_j A_j^T L_j'; A_0 gathers sum_j L_j' S_j^T, and A_j L_j' S_0^T.
 """
 
-import numpy as np
-from numba import njit, uint64
+from numba import njit
 
+from epgbloch.kernels.lanes import (
+    WIDTH,
+    add,
+    denormals_to_zero,
+    fill,
+    hold,
+    load,
+    restore_denormals,
+    store,
+    view,
+)
 from epgbloch.kernels.layout import LANES, SLACK
-from epgbloch.kernels.real_states import N_COEFFICIENTS, advance, prepare
-from epgbloch.kernels.windows import unwind_minus, unwind_plus
+from epgbloch.kernels.real_states import (
+    DECAY,
+    ECHO_U,
+    ECHO_Z,
+    N_ROWS,
+    RECOVERY,
+    ZU,
+    ZZ,
+    U,
+    Z,
+    advance,
+    prepare,
+    spread,
+    start,
+)
+from epgbloch.kernels.windows import clear, copy, copy_rows, empty, unwind_minus, unwind_plus
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _pulse_adjoint(n_active, base, bar, plus, minus, z, l_plus, l_minus, l_z, at_plus, at_minus):
-    """Adjoint of `real_states._pulse`, in place; bar : cotangents of the coefficients, added to."""
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            i, j, m = at_plus + order + lane, at_minus + order + lane, order + lane
-            f_plus, f_minus, f_z = plus[m], minus[m], z[m]
-            q_plus, q_minus, q_z = l_plus[i], l_minus[j], l_z[m]
-            u = f_plus + f_minus
-            change = base[lane] * u + base[LANES + lane] * f_z
-            total = base[4 * LANES + lane] * (q_plus + q_minus)
-            bar[lane] += total * u
-            bar[LANES + lane] += total * f_z
-            bar[2 * LANES + lane] += q_z * f_z
-            bar[3 * LANES + lane] += q_z * u
-            bar[4 * LANES + lane] += q_plus * (f_plus + change) + q_minus * (f_minus + change)
-            common = base[lane] * total + base[3 * LANES + lane] * q_z
-            l_plus[i] = base[4 * LANES + lane] * q_plus + common
-            l_minus[j] = base[4 * LANES + lane] * q_minus + common
-            l_z[m] = base[LANES + lane] * total + base[2 * LANES + lane] * q_z
+@njit(cache=True, nogil=True)
+def _gather(n_lanes, n_active, size, past, i_state, adjoint, at_plus, at_minus, at_z, bar):
+    """Add the cotangents of rows that took the states number i_state to those with the given adjoint."""
+    first = 3 * i_state * size
+    for h in range(0, n_lanes, WIDTH):
+        bar_u, bar_z, bar_zz, bar_zu = (
+            load(bar, U + h),
+            load(bar, Z + h),
+            load(bar, ZZ + h),
+            load(bar, ZU + h),
+        )
+        bar_decay, bar_decay_minus = load(bar, DECAY + h), fill(0)  # two sums: the next need not wait
+        for k in range(n_active):
+            order, i = k * LANES + h, first + k * n_lanes + h
+            f_plus, f_minus, f_z = load(past, i), load(past, i + size), load(past, i + 2 * size)
+            l_plus, l_minus = load(adjoint, at_plus + order), load(adjoint, at_minus + order)
+            l_z = load(adjoint, at_z + order)
+            u, both = f_plus + f_minus, l_plus + l_minus
+            bar_u += both * u
+            bar_z += both * f_z
+            bar_zz += l_z * f_z
+            bar_zu += l_z * u
+            bar_decay += l_plus * f_plus
+            bar_decay_minus += l_minus * f_minus
+        store(bar, U + h, bar_u)
+        store(bar, Z + h, bar_z)
+        store(bar, ZZ + h, bar_zz)
+        store(bar, ZU + h, bar_zu)
+        store(bar, DECAY + h, bar_decay + bar_decay_minus)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _source_adjoint(
-    n_active, base, own, bar, bar_own, plus, minus, z, q_plus, q_minus, q_z, at_plus, at_minus, to
-):
-    """Adjoint of the source A_j S_0 of one derivative: cotangents of its coefficients, and of the states.
+@njit(cache=True, nogil=True)
+def _transpose(n_lanes, n_active, rows, adjoint, base, to, at_plus, at_minus, at_z):
+    """Apply the transposed rows to the adjoint states at `base`.
 
-    q : adjoint of the derivative after the pulse, unchanged; to : (plus, minus, z) adjoint of the states,
-    added to.
+    The result replaces the states at `to`, or is added to them if `to` lies before `base`.
     """
-    l_plus, l_minus, l_z = to
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            i, j, m = at_plus + order + lane, at_minus + order + lane, order + lane
-            f_plus, f_minus, f_z = plus[m], minus[m], z[m]
-            r_plus, r_minus, r_z = q_plus[i], q_minus[j], q_z[m]
-            u, both = f_plus + f_minus, r_plus + r_minus
-            change = base[lane] * u + base[LANES + lane] * f_z
-            total = own[4 * LANES + lane] * both
-            bar[lane] += total * u
-            bar[LANES + lane] += total * f_z
-            bar_own[lane] += both * u
-            bar_own[LANES + lane] += both * f_z
-            bar_own[2 * LANES + lane] += r_z * f_z
-            bar_own[3 * LANES + lane] += r_z * u
-            bar_own[4 * LANES + lane] += r_plus * (f_plus + change) + r_minus * (f_minus + change)
-            common = base[lane] * total + own[lane] * both + own[3 * LANES + lane] * r_z
-            l_plus[i] += own[4 * LANES + lane] * r_plus + common
-            l_minus[j] += own[4 * LANES + lane] * r_minus + common
-            l_z[m] += base[LANES + lane] * total + own[LANES + lane] * both + own[2 * LANES + lane] * r_z
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _echo_adjoint(
-    base, cos, sin, rates, decay, echo_bar, plus, minus, z, bar, bar_own, l_plus, l_minus, l_z, bars
-):
-    """Adjoint of the echoes of all sets; states at order 0 : (n_sets, LANES).
-
-    decay : (n_sets, LANES) and its cotangents `bars`, written; bar : cotangents of the coefficients of set 0;
-    bar_own : (n_sets, 2, LANES) cotangents of d cos, d sin, written; l : adjoint states of order 0, added to.
-    """
-    n_sets = decay.shape[0]
-    for lane in range(LANES):
-        change_u, change_z = base[lane], base[LANES + lane]
-        u, f_z = plus[0, lane] + minus[0, lane], z[0, lane]
-        transverse = plus[0, lane] + change_u * u + change_z * f_z
-        bar_transverse = decay[0, lane] * echo_bar[0, lane]
-        bars[0, lane] = echo_bar[0, lane] * transverse
-        bar_u, bar_z = np.float32(0), np.float32(0)
-        for j in range(1, n_sets):
-            d_cos, d_sin = -rates[j] * sin[lane], rates[j] * cos[lane]
-            v, g_z = plus[j, lane] + minus[j, lane], z[j, lane]
-            derivative = plus[j, lane] + change_u * v + change_z * g_z
-            derivative += np.float32(0.5) * d_cos * u + d_sin * f_z
-            bar_derivative = decay[0, lane] * echo_bar[j, lane]
-            bars[0, lane] += echo_bar[j, lane] * derivative
-            bars[j, lane] = echo_bar[j, lane] * transverse
-            bar_transverse += decay[j, lane] * echo_bar[j, lane]
-            bar_u += bar_derivative * v
-            bar_z += bar_derivative * g_z
-            bar_own[j, 0, lane] = np.float32(0.5) * bar_derivative * u
-            bar_own[j, 1, lane] = bar_derivative * f_z
-            l_plus[j, lane] += bar_derivative * (np.float32(1) + change_u)
-            l_minus[j, lane] += bar_derivative * change_u
-            l_z[j, lane] += bar_derivative * change_z
-            l_plus[0, lane] += np.float32(0.5) * bar_derivative * d_cos
-            l_minus[0, lane] += np.float32(0.5) * bar_derivative * d_cos
-            l_z[0, lane] += bar_derivative * d_sin
-        bar[lane] += bar_u + bar_transverse * u
-        bar[LANES + lane] += bar_z + bar_transverse * f_z
-        l_plus[0, lane] += bar_transverse * (np.float32(1) + change_u)
-        l_minus[0, lane] += bar_transverse * change_u
-        l_z[0, lane] += bar_transverse * change_z
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _coefficients_adjoint(cos, sin, rates, turn, e1, e2, bar, bar_own, angle_bar, rate_bar, e1_bar, e2_bar):
-    """Adjoint of `real_states.prepare`; e1, e2, e1_bar, e2_bar : (n_sets, LANES), the latter written.
-
-    bar_own holds the cotangents of d cos, d sin from the echoes, (n_sets, 2, LANES).
-    """
-    half = np.float32(0.5)
-    for lane in range(LANES):
-        b_u, b_z, b_z_z = bar[0, lane], bar[0, LANES + lane], bar[0, 2 * LANES + lane]
-        b_z_u, b_e2, b_recovery = bar[0, 3 * LANES + lane], bar[0, 4 * LANES + lane], bar[0, 5 * LANES + lane]
-        cosine, sine, f1, f2 = cos[lane], sin[lane], e1[0, lane], e2[0, lane]
-        cos_bar, sin_bar = half * b_u + f1 * b_z_z, b_z - half * f1 * b_z_u
-        f1_bar = cosine * b_z_z - half * sine * b_z_u - b_recovery
-        f2_bar = turn * b_e2
-        rate_bar[lane] = np.float32(0)
-        for j in range(1, e1.shape[0]):
-            o_u, o_z, o_z_z = bar[j, lane], bar[j, LANES + lane], bar[j, 2 * LANES + lane]
-            o_z_u, o_e2, o_recovery = (
-                bar[j, 3 * LANES + lane],
-                bar[j, 4 * LANES + lane],
-                bar[j, 5 * LANES + lane],
+    for h in range(0, n_lanes, WIDTH):
+        row_u, row_z, row_zz = load(rows, U + h), load(rows, Z + h), load(rows, ZZ + h)
+        row_zu, decay = load(rows, ZU + h), load(rows, DECAY + h)
+        for order in range(h, n_active * LANES + h, LANES):
+            i, j, m = at_plus + order, at_minus + order, at_z + order
+            l_plus, l_minus, l_z = load(adjoint, base + i), load(adjoint, base + j), load(adjoint, base + m)
+            both = l_plus + l_minus
+            common = row_u * both + row_zu * l_z
+            f_plus, f_minus, f_z = (
+                decay * l_plus + common,
+                decay * l_minus + common,
+                row_z * both + row_zz * l_z,
             )
-            d_cos, d_sin = -rates[j] * sine, rates[j] * cosine
-            d_cos_bar = half * turn * f2 * o_u + f1 * o_z_z + bar_own[j, 0, lane]
-            d_sin_bar = turn * f2 * o_z - half * f1 * o_z_u + bar_own[j, 1, lane]
-            f2_bar += turn * (half * d_cos * o_u + d_sin * o_z)
-            f1_bar += d_cos * o_z_z - half * d_sin * o_z_u
-            e1_bar[j, lane] = cosine * o_z_z - half * sine * o_z_u - o_recovery
-            e2_bar[j, lane] = turn * o_e2
-            cos_bar += e1[j, lane] * o_z_z + rates[j] * d_sin_bar
-            sin_bar -= half * e1[j, lane] * o_z_u + rates[j] * d_cos_bar
-            if rates[j] != 0:
-                rate_bar[lane] += cosine * d_sin_bar - sine * d_cos_bar
-        e1_bar[0, lane], e2_bar[0, lane] = f1_bar, f2_bar
-        angle_bar[lane] = cosine * sin_bar - sine * cos_bar
+            if to < base:
+                f_plus += load(adjoint, to + i)
+                f_minus += load(adjoint, to + j)
+                f_z += load(adjoint, to + m)
+            store(adjoint, to + i, f_plus)
+            store(adjoint, to + j, f_minus)
+            store(adjoint, to + m, f_z)
+
+
+@njit(cache=True, nogil=True)
+def _retreat(n_lanes, n_active, rows, n_sets, before, after, n_states, past, adjoint, bar):
+    """Adjoint of `real_states.advance`.
+
+    before, after : window offsets; bar : cotangents of the rows, written.
+    """
+    size, window = n_states * n_lanes, (n_states + SLACK) * LANES
+    clear(bar, 0, n_sets * N_ROWS * LANES)
+    for j in range(n_sets):
+        base = 3 * j * window
+        for h in range(0, n_lanes, WIDTH):
+            # order 0 of F+ is a copy of order 0 of F-
+            plus, minus = base + (SLACK - after) * LANES + h, base + window + after * LANES + h
+            store(adjoint, minus, load(adjoint, minus) + load(adjoint, plus))
+            store(adjoint, plus, fill(0))
+            store(bar, j * N_ROWS * LANES + RECOVERY + h, load(adjoint, base + 2 * window + h))
+    at_plus, at_minus, at_z = (SLACK - before) * LANES, window + before * LANES, 2 * window
+    for j in range(n_sets):
+        own, base = j * N_ROWS * LANES, 3 * j * window
+        current = view(adjoint, base)
+        _gather(n_lanes, n_active, size, past, j, current, at_plus, at_minus, at_z, bar)
+        if j == 0:
+            _transpose(n_lanes, n_active, rows, adjoint, 0, 0, at_plus, at_minus, at_z)
+        else:
+            _gather(n_lanes, n_active, size, past, 0, current, at_plus, at_minus, at_z, view(bar, own))
+            _transpose(n_lanes, n_active, view(rows, own), adjoint, base, 0, at_plus, at_minus, at_z)
+            _transpose(n_lanes, n_active, rows, adjoint, base, base, at_plus, at_minus, at_z)
+
+
+@njit(cache=True, nogil=True)
+def _echo_adjoint(
+    n_lanes,
+    n,
+    n_pulses,
+    i_te,
+    n_te,
+    n_sets,
+    rows,
+    decay,
+    echo_bar,
+    before,
+    n_states,
+    past,
+    adjoint,
+    bar,
+    decay_bar,
+):
+    """Adjoint of the echoes of all sets; adds to adjoint and bar.
+
+    decay_bar : flat, (n_sets, n_pulses, LANES), written.
+    """
+    size, window = n_states * n_lanes, (n_states + SLACK) * LANES
+    at_plus, at_minus, at_z = (SLACK - before) * LANES, window + before * LANES, 2 * window
+    one = fill(1)
+    for h in range(0, n_lanes, WIDTH):
+        echo_u, echo_z, relaxed = (
+            load(rows, ECHO_U + h),
+            load(rows, ECHO_Z + h),
+            load(decay, i_te * LANES + h),
+        )
+        f_plus, f_z = load(past, h), load(past, 2 * size + h)
+        u = f_plus + load(past, size + h)
+        transverse = f_plus + echo_u * u + echo_z * f_z
+        own_bar = load(echo_bar, n * LANES + h)
+        first_decay_bar = own_bar * transverse
+        bar_transverse = relaxed * own_bar
+        bar_u, bar_z, bar_f, bar_fz = fill(0), fill(0), fill(0), fill(0)
+        for j in range(1, n_sets):
+            g = 3 * j * size + h
+            g_plus, g_z = load(past, g), load(past, g + 2 * size)
+            v = g_plus + load(past, g + size)
+            own = j * N_ROWS * LANES + h
+            own_u, own_z = load(rows, own + ECHO_U), load(rows, own + ECHO_Z)
+            derivative = g_plus + echo_u * v + echo_z * g_z + own_u * u + own_z * f_z
+            own_bar = load(echo_bar, (j * n_pulses + n) * LANES + h)
+            first_decay_bar += own_bar * derivative
+            store(decay_bar, (j * n_pulses + n) * LANES + h, own_bar * transverse)
+            bar_transverse += load(decay, (j * n_te + i_te) * LANES + h) * own_bar
+            own_bar = relaxed * own_bar
+            bar_u += own_bar * v
+            bar_z += own_bar * g_z
+            store(bar, own + ECHO_U, own_bar * u)
+            store(bar, own + ECHO_Z, own_bar * f_z)
+            bar_f += own_bar * own_u
+            bar_fz += own_bar * own_z
+            base = 3 * j * window + h
+            add(adjoint, base + at_plus, own_bar * (one + echo_u))
+            add(adjoint, base + at_minus, own_bar * echo_u)
+            add(adjoint, base + at_z, own_bar * echo_z)
+        store(decay_bar, n * LANES + h, first_decay_bar)
+        store(bar, ECHO_U + h, bar_u + bar_transverse * u)
+        store(bar, ECHO_Z + h, bar_z + bar_transverse * f_z)
+        add(adjoint, at_plus + h, bar_f + bar_transverse * (one + echo_u))
+        add(adjoint, at_minus + h, bar_f + bar_transverse * echo_u)
+        add(adjoint, at_z + h, bar_fz + bar_transverse * echo_z)
+
+
+@njit(cache=True, nogil=True)
+def _rows_adjoint(n_lanes, n, n_pulses, i_tr, n_tr, n_sets, cos, sin, rate, b1_set, turn, e1, e2, bar, to):
+    """Adjoint of `real_states.prepare`; to : (angle_bar, rate_bar, e1_bar, e2_bar), written."""
+    angle_bar, rate_bar, e1_bar, e2_bar = to
+    half, sign = fill(0.5), fill(turn)
+    for h in range(0, n_lanes, WIDTH):
+        at, at_tr = n * LANES + h, i_tr * LANES + h
+        cosine, sine = load(cos, at), load(sin, at)
+        change = half * (cosine - fill(1))
+        f1, f2 = load(e1, at_tr), sign * load(e2, at_tr)
+        bar_u, bar_z, bar_zz, bar_zu = (
+            load(bar, U + h),
+            load(bar, Z + h),
+            load(bar, ZZ + h),
+            half * load(bar, ZU + h),
+        )
+        cos_bar = half * (f2 * bar_u + load(bar, ECHO_U + h)) + f1 * bar_zz
+        sin_bar = f2 * bar_z - f1 * bar_zu + load(bar, ECHO_Z + h)
+        f1_bar = cosine * bar_zz - sine * bar_zu - load(bar, RECOVERY + h)
+        f2_bar = change * bar_u + sine * bar_z + load(bar, DECAY + h)
+        store(rate_bar, at, fill(0))
+        for j in range(1, n_sets):
+            own, own_tr = j * N_ROWS * LANES + h, (j * n_tr + i_tr) * LANES + h
+            to_bar = (j * n_pulses + n) * LANES + h
+            bar_u, bar_z, bar_zz = load(bar, own + U), load(bar, own + Z), load(bar, own + ZZ)
+            bar_zu = half * load(bar, own + ZU)
+            d1, d2 = load(e1, own_tr), sign * load(e2, own_tr)
+            cos_bar += half * d2 * bar_u + d1 * bar_zz
+            sin_bar += d2 * bar_z - d1 * bar_zu
+            store(e1_bar, to_bar, cosine * bar_zz - sine * bar_zu - load(bar, own + RECOVERY))
+            store(e2_bar, to_bar, sign * (change * bar_u + sine * bar_z + load(bar, own + DECAY)))
+            if j == b1_set:
+                turned = fill(rate[n])
+                d_cos_bar = half * (f2 * bar_u + load(bar, own + ECHO_U)) + f1 * bar_zz
+                d_sin_bar = f2 * bar_z - f1 * bar_zu + load(bar, own + ECHO_Z)
+                d_cos, d_sin = -(turned * sine), turned * cosine
+                f1_bar += d_cos * bar_zz - d_sin * bar_zu
+                f2_bar += half * d_cos * bar_u + d_sin * bar_z
+                cos_bar += turned * d_sin_bar
+                sin_bar = sin_bar - turned * d_cos_bar
+                store(rate_bar, at, cosine * d_sin_bar - sine * d_cos_bar)
+        store(e1_bar, at, f1_bar)
+        store(e2_bar, at, sign * f2_bar)
+        store(angle_bar, at, cosine * sin_bar - sine * cos_bar)
+
+
+@njit(cache=True, nogil=True)
+def _keep(n_lanes, states, offset, n_sets, n_states, n_orders, out, at):
+    """Copy the first orders of the states out of their windows.
+
+    out : flat, (n_sets, 3, n_states, n_lanes) from `at`.
+    """
+    size, window = n_states * n_lanes, (n_states + SLACK) * LANES
+    for j in range(n_sets):
+        base, to = 3 * j * window, at + 3 * j * size
+        copy_rows(n_orders, n_lanes, states, base + (SLACK - offset) * LANES, LANES, out, to, n_lanes)
+        copy_rows(n_orders, n_lanes, states, base + window + offset * LANES, LANES, out, to + size, n_lanes)
+        copy_rows(n_orders, n_lanes, states, base + 2 * window, LANES, out, to + 2 * size, n_lanes)
+
+
+@njit(cache=True, nogil=True)
+def _restore(n_lanes, kept, at, n_sets, n_states, states):
+    """Put states back into their windows at offset 0."""
+    size, window = n_states * n_lanes, (n_states + SLACK) * LANES
+    clear(states, 0, n_sets * 3 * window)
+    for j in range(n_sets):
+        base, source = 3 * j * window, at + 3 * j * size
+        copy_rows(n_states, n_lanes, kept, source, n_lanes, states, base + SLACK * LANES, LANES)
+        copy_rows(n_states, n_lanes, kept, source + size, n_lanes, states, base + window, LANES)
+        copy_rows(n_states, n_lanes, kept, source + 2 * size, n_lanes, states, base + 2 * window, LANES)
+
+
+def scratch_size(n_sets, n_states, n_pulses):
+    """Float32 values that `adjoint` needs to keep states."""
+    return ((n_pulses + SLACK - 1) // SLACK + SLACK) * n_sets * 3 * n_states * LANES
 
 
 @njit(cache=True, nogil=True)
 def adjoint(
     cos,
     sin,
-    rates,
+    i_b1,
+    rate,
+    b1_set,
     turn,
     dephase,
     e1,
@@ -163,175 +287,163 @@ def adjoint(
     e2_echo,
     i_tr,
     i_te,
+    diffusion,
+    i_kind,
     z_start,
     n_states,
+    n_atoms,
+    scratch,
     echo_bar,
     angle_bar,
     rate_bar,
     e1_bar,
     e2_bar,
-    echo_decay_bar,
+    decay_bar,
     z_start_bar,
 ):
     """Cotangents of the inputs of `real_states.simulate` from those of its output.
 
+    n_atoms : atoms, the others fill the last block; scratch : flat float32, `scratch_size` values
     echo_bar : (n_blocks, n_sets, n_pulses, LANES) cotangents of the output
-    Written: angle_bar (n_blocks, n_pulses, LANES) of flip angle x B1; rate_bar, the same, of non-zero rates;
-    e1_bar, e2_bar, echo_decay_bar : (n_blocks, n_sets, n_pulses, LANES) of the factors used at each pulse;
+    Written: angle_bar (n_blocks, n_pulses, LANES) of flip angle x B1; rate_bar, the same, of the rate;
+    e1_bar, e2_bar, decay_bar : (n_blocks, n_sets, n_pulses, LANES) of the factors used at each pulse;
     z_start_bar : (n_blocks, n_sets, LANES)
     """
     n_blocks, n_sets, n_pulses, _ = echo_bar.shape
+    n_tr, n_te = e1.shape[2], e2_echo.shape[2]
     n_segments = (n_pulses + SLACK - 1) // SLACK
-    window, size = (n_states + SLACK) * LANES, n_states * LANES
-    flat_plus, flat_minus = np.zeros(n_sets * window, np.float32), np.zeros(n_sets * window, np.float32)
-    flat_z = np.zeros(n_sets * size, np.float32)
-    plus, minus = flat_plus.reshape(n_sets, window), flat_minus.reshape(n_sets, window)
-    z = flat_z.reshape(n_sets, size)
-    l_plus, l_minus = np.zeros((n_sets, window), np.float32), np.zeros((n_sets, window), np.float32)
-    l_z = np.zeros((n_sets, size), np.float32)
-    kept = np.zeros((n_segments, 3, n_sets, size), np.float32)
-    past = np.zeros((SLACK, 3, n_sets, size), np.float32)
-    flat = np.zeros(n_sets * N_COEFFICIENTS * LANES, np.float32)
-    coefficients = flat.reshape(n_sets, N_COEFFICIENTS * LANES)
-    n_tr = e1.shape[2]
-    bar = np.zeros((n_sets, N_COEFFICIENTS * LANES), np.float32)
-    bar_own = np.zeros((n_sets, 2, LANES), np.float32)
-    decay, decay_bar = np.zeros((n_sets, LANES), np.float32), np.zeros((n_sets, LANES), np.float32)
+    window = (n_states + SLACK) * LANES
+    n_lanes = min(LANES, (n_atoms + WIDTH - 1) // WIDTH * WIDTH)
+    size = n_states * n_lanes
+    own_states, own_adjoint = empty(n_sets * 3 * window), empty(n_sets * 3 * window)
+    own_rows, own_bar = empty(n_sets * N_ROWS * LANES), empty(n_sets * N_ROWS * LANES)
+    own_cos, own_sin = empty(n_pulses * LANES), empty(n_pulses * LANES)
+    states, states_bar, kept, past = (
+        view(own_states, 0),
+        view(own_adjoint, 0),
+        view(scratch, 0),
+        view(scratch, n_segments * n_sets * 3 * size),
+    )
+    rows, bar, b_cos, b_sin = view(own_rows, 0), view(own_bar, 0), view(own_cos, 0), view(own_sin, 0)
+    by_pulse = view(rate, 0)
+    settings = denormals_to_zero()
     for block in range(n_blocks):
-        b_cos, b_sin, b_e1, b_e2 = (
-            cos[block].ravel(),
-            sin[block].ravel(),
-            e1[block].ravel(),
-            e2[block].ravel(),
+        spread(cos, i_b1[block], n_pulses, own_cos)
+        spread(sin, i_b1[block], n_pulses, own_sin)
+        at, at_tr, at_te = (
+            block * n_sets * n_pulses * LANES,
+            block * n_sets * n_tr * LANES,
+            block * n_sets * n_te * LANES,
         )
-        plus[:], minus[:], z[:] = 0, 0, 0
-        z[:, :LANES] = z_start[block]
+        b_e1, b_e2, b_decay = view(e1.ravel(), at_tr), view(e2.ravel(), at_tr), view(e2_echo.ravel(), at_te)
+        b_echo_bar, b_decay_bar = view(echo_bar.ravel(), at), view(decay_bar.ravel(), at)
+        at_angle = block * n_pulses * LANES
+        angles_bar, rates_bar = view(angle_bar.ravel(), at_angle), view(rate_bar.ravel(), at_angle)
+        to = (angles_bar, rates_bar, view(e1_bar.ravel(), at), view(e2_bar.ravel(), at))
+        start(states, view(z_start.ravel(), block * n_sets * LANES), n_sets, window)
         offset = 0
         for n in range(n_pulses):
             if n % SLACK == 0:
-                kept[n // SLACK, 0] = plus[:, SLACK * LANES :]
-                kept[n // SLACK, 1] = minus[:, :size]
-                kept[n // SLACK, 2] = z
-            prepare(n, i_tr[n], n_tr, b_cos, b_sin, rates, turn[n], b_e1, b_e2, flat)
+                _keep(
+                    n_lanes, states, offset, n_sets, n_states, n_states, kept, n // SLACK * n_sets * 3 * size
+                )
+            prepare(
+                n_lanes, n, i_tr[n], n_tr, n_sets, b_cos, b_sin, by_pulse, b1_set, turn[n], b_e1, b_e2, rows
+            )
             n_active = min(n_states, n + 1, n_pulses - n)
-            offset = advance(n_active, flat, n_sets, dephase, offset, n_states, flat_plus, flat_minus, flat_z)
-        l_plus[:], l_minus[:], l_z[:] = 0, 0, 0
+            offset = advance(
+                n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states, False, rows
+            )
+        clear(states_bar, 0, n_sets * 3 * window)
         for segment in range(n_segments - 1, -1, -1):
             first, last = segment * SLACK, min((segment + 1) * SLACK, n_pulses)
-            plus[:], minus[:], offset = 0, 0, 0
-            plus[:, SLACK * LANES :] = kept[segment, 0]
-            minus[:, :size] = kept[segment, 1]
-            z[:] = kept[segment, 2]
+            _restore(n_lanes, kept, segment * n_sets * 3 * size, n_sets, n_states, states)
+            offset = 0
             for n in range(first, last):
                 n_active = min(n_states, n + 1, n_pulses - n)
-                used = n_active * LANES
-                at_plus, at_minus = (SLACK - offset) * LANES, offset * LANES
-                past[n - first, 0, :, :used] = plus[:, at_plus : at_plus + used]
-                past[n - first, 1, :, :used] = minus[:, at_minus : at_minus + used]
-                past[n - first, 2, :, :used] = z[:, :used]
+                _keep(
+                    n_lanes, states, offset, n_sets, n_states, n_active, past, (n - first) * n_sets * 3 * size
+                )
                 if n + 1 < last:
-                    prepare(n, i_tr[n], n_tr, b_cos, b_sin, rates, turn[n], b_e1, b_e2, flat)
+                    prepare(
+                        n_lanes,
+                        n,
+                        i_tr[n],
+                        n_tr,
+                        n_sets,
+                        b_cos,
+                        b_sin,
+                        by_pulse,
+                        b1_set,
+                        turn[n],
+                        b_e1,
+                        b_e2,
+                        rows,
+                    )
                     offset = advance(
-                        n_active, flat, n_sets, dephase, offset, n_states, flat_plus, flat_minus, flat_z
+                        n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states, False, rows
                     )
+            offset += dephase[last - 1]
+            for j in range(n_sets):
+                # the windows come back from their start to where the segment ended
+                unwind_plus(states_bar, 3 * j * window, n_states, offset)
+                unwind_minus(states_bar, (3 * j + 1) * window, n_states, offset)
             for n in range(last - 1, first - 1, -1):
-                before = n - first if dephase else 0
-                after = before + 1 if dephase else 0
-                if dephase and after == SLACK:
-                    # the windows come back from their start to where the segment ended
-                    for j in range(n_sets):
-                        unwind_plus(l_plus[j], n_states)
-                        unwind_minus(l_minus[j], n_states)
-                for j in range(n_sets):
-                    for lane in range(LANES):
-                        # order 0 of F+ is a copy of order 0 of F-
-                        l_minus[j, after * LANES + lane] += l_plus[j, (SLACK - after) * LANES + lane]
-                        l_plus[j, (SLACK - after) * LANES + lane] = np.float32(0)
+                after, offset = offset, offset - dephase[n]
                 n_active = min(n_states, n + 1, n_pulses - n)
-                prepare(n, i_tr[n], n_tr, b_cos, b_sin, rates, turn[n], b_e1, b_e2, flat)
-                bar[:] = 0
-                for j in range(n_sets):
-                    for lane in range(LANES):
-                        bar[j, 5 * LANES + lane] = l_z[j, lane]
-                at_plus, at_minus = uint64((SLACK - before) * LANES), uint64(before * LANES)
-                state = past[n - first]
-                base = coefficients[0]
-                _pulse_adjoint(
-                    n_active,
-                    base,
-                    bar[0],
-                    state[0, 0],
-                    state[1, 0],
-                    state[2, 0],
-                    l_plus[0],
-                    l_minus[0],
-                    l_z[0],
-                    at_plus,
-                    at_minus,
-                )
-                for j in range(1, n_sets):
-                    _source_adjoint(
-                        n_active,
-                        base,
-                        coefficients[j],
-                        bar[0],
-                        bar[j],
-                        state[0, 0],
-                        state[1, 0],
-                        state[2, 0],
-                        l_plus[j],
-                        l_minus[j],
-                        l_z[j],
-                        at_plus,
-                        at_minus,
-                        (l_plus[0], l_minus[0], l_z[0]),
-                    )
-                    _pulse_adjoint(
-                        n_active,
-                        base,
-                        bar[0],
-                        state[0, j],
-                        state[1, j],
-                        state[2, j],
-                        l_plus[j],
-                        l_minus[j],
-                        l_z[j],
-                        at_plus,
-                        at_minus,
-                    )
-                for j in range(n_sets):
-                    decay[j] = e2_echo[block, j, i_te[n]]
-                first_plus, first_minus = (SLACK - before) * LANES, before * LANES
-                _echo_adjoint(
-                    base,
-                    cos[block, n],
-                    sin[block, n],
-                    rates[:, n],
-                    decay,
-                    echo_bar[block, :, n],
-                    state[0],
-                    state[1],
-                    state[2],
-                    bar[0],
-                    bar_own,
-                    l_plus[:, first_plus : first_plus + LANES],
-                    l_minus[:, first_minus : first_minus + LANES],
-                    l_z,
-                    decay_bar,
-                )
-                echo_decay_bar[block, :, n] = decay_bar
-                _coefficients_adjoint(
-                    cos[block, n],
-                    sin[block, n],
-                    rates[:, n],
+                prepare(
+                    n_lanes,
+                    n,
+                    i_tr[n],
+                    n_tr,
+                    n_sets,
+                    b_cos,
+                    b_sin,
+                    by_pulse,
+                    b1_set,
                     turn[n],
-                    e1[block, :, i_tr[n]],
-                    e2[block, :, i_tr[n]],
-                    bar,
-                    bar_own,
-                    angle_bar[block, n],
-                    rate_bar[block, n],
-                    e1_bar[block, :, n],
-                    e2_bar[block, :, n],
+                    b_e1,
+                    b_e2,
+                    rows,
                 )
-        z_start_bar[block] = l_z[:, :LANES]
+                old = view(past, (n - first) * n_sets * 3 * size)
+                _retreat(n_lanes, n_active, rows, n_sets, offset, after, n_states, old, states_bar, bar)
+                _echo_adjoint(
+                    n_lanes,
+                    n,
+                    n_pulses,
+                    i_te[n],
+                    n_te,
+                    n_sets,
+                    rows,
+                    b_decay,
+                    b_echo_bar,
+                    offset,
+                    n_states,
+                    old,
+                    states_bar,
+                    bar,
+                    b_decay_bar,
+                )
+                _rows_adjoint(
+                    n_lanes,
+                    n,
+                    n_pulses,
+                    i_tr[n],
+                    n_tr,
+                    n_sets,
+                    b_cos,
+                    b_sin,
+                    by_pulse,
+                    b1_set,
+                    turn[n],
+                    b_e1,
+                    b_e2,
+                    bar,
+                    to,
+                )
+        for j in range(n_sets):
+            copy(states_bar, (3 * j + 2) * window, z_start_bar[block, j], 0, LANES)
+    restore_denormals(settings)
+    for array in (own_states, own_adjoint, own_rows, own_bar, own_cos, own_sin):
+        hold(array)

@@ -1,204 +1,265 @@
 """Instantaneous pulses with phases 0 and pi, on resonance: all states are real, lanes are atoms.
 
-Derivatives by tissue parameters are further sets of states next to the signal's own set 0. With the map of
-one repetition S' = A S + r, set j follows dS' = A dS + (dA S + dr).
+With u = F+ + F-, twice the x component, a rotation about y adds the same (cos - 1) u / 2 + sin Z to F+ and
+to F-, and Z becomes cos Z - sin u / 2. Derivatives by tissue parameters are further sets of states next to
+the signal's own set 0: with the map of one repetition S' = A S + r, set j follows dS' = A dS + (dA S + dr).
+
+Flat arrays. states : for every set the windows of F+, F- and Z. rows : for every set N_ROWS rows of LANES
+coefficients, or their derivatives by the parameter. Of each row the first n_lanes values are computed.
 """
 
 import numpy as np
 from numba import njit, uint64
 
+from epgbloch.kernels.diffusion import N_ROWS as N_DIFFUSION_ROWS
+from epgbloch.kernels.diffusion import attenuate
+from epgbloch.kernels.lanes import WIDTH, denormals_to_zero, fill, hold, load, restore_denormals, store, view
 from epgbloch.kernels.layout import LANES, SLACK
-from epgbloch.kernels.windows import flush, rewind_minus, rewind_plus
+from epgbloch.kernels.windows import clear, copy, empty, rewind_minus, rewind_plus
 
-# Rows of coefficients, one value per lane. Set 0: the change of F+ and F- by u and Z, the factors of Z and u
-# in Z', the factor of F+ and F-, and the recovery. Other sets: the derivatives of their products.
-N_COEFFICIENTS = 6
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _pulse(n_active, coefficients, plus, minus, z, at_plus, at_minus):
-    """Rotation about y and relaxation of the orders 0 ... n_active - 1, in place.
-
-    With u = F+ + F-, twice the x component, the rotation adds the same (cos - 1) u / 2 + sin Z to F+ and
-    to F-, and Z becomes cos Z - sin u / 2.
-    """
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            i, j, m = at_plus + order + lane, at_minus + order + lane, order + lane
-            f_plus, f_minus, f_z = plus[i], minus[j], z[m]
-            u = f_plus + f_minus
-            change = coefficients[lane] * u + coefficients[LANES + lane] * f_z
-            plus[i] = coefficients[4 * LANES + lane] * (f_plus + change)
-            minus[j] = coefficients[4 * LANES + lane] * (f_minus + change)
-            z[m] = coefficients[2 * LANES + lane] * f_z + coefficients[3 * LANES + lane] * u
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _pulse_derivative(n_active, coefficients, own, plus, minus, z, at_plus, at_minus, window, orders):
-    """Do the same to a set of derivatives; the states of set 0 are still those before the pulse.
-
-    own, window, orders : where the coefficients, the windows and the orders of Z of the set begin.
-    """
-    for k in range(uint64(n_active)):
-        order = k * uint64(LANES)
-        for lane in range(uint64(LANES)):
-            i, j, m = at_plus + order + lane, at_minus + order + lane, order + lane
-            f_plus, f_minus, f_z = plus[i], minus[j], z[m]
-            g_plus, g_minus, g_z = plus[window + i], minus[window + j], z[orders + m]
-            u, v = f_plus + f_minus, g_plus + g_minus
-            change_u, change_z = coefficients[lane], coefficients[LANES + lane]
-            change = change_u * u + change_z * f_z
-            e2, own_e2 = coefficients[4 * LANES + lane], coefficients[own + uint64(4 * LANES) + lane]
-            source = e2 * (change_u * v + change_z * g_z) + own_e2 * change
-            source += coefficients[own + lane] * u + coefficients[own + uint64(LANES) + lane] * f_z
-            plus[window + i] = e2 * g_plus + own_e2 * f_plus + source
-            minus[window + j] = e2 * g_minus + own_e2 * f_minus + source
-            longitudinal = coefficients[2 * LANES + lane] * g_z + coefficients[3 * LANES + lane] * v
-            longitudinal += coefficients[own + uint64(2 * LANES) + lane] * f_z
-            z[orders + m] = longitudinal + coefficients[own + uint64(3 * LANES) + lane] * u
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def prepare(n, i_tr, n_tr, cos, sin, rates, turn, e1, e2, coefficients):
-    """Set the coefficients of all sets for pulse n, with TR number i_tr of n_tr; flat arrays of a block."""
-    n_sets = rates.shape[0]
-    at, at_tr = uint64(n * LANES), uint64(i_tr * LANES)
-    for lane in range(uint64(LANES)):
-        cosine, sine = cos[at + lane], sin[at + lane]
-        f1 = e1[at_tr + lane]
-        coefficients[lane] = np.float32(0.5) * (cosine - np.float32(1))
-        coefficients[LANES + lane] = sine
-        coefficients[2 * LANES + lane] = f1 * cosine
-        coefficients[3 * LANES + lane] = np.float32(-0.5) * f1 * sine
-        coefficients[4 * LANES + lane] = turn * e2[at_tr + lane]
-        coefficients[5 * LANES + lane] = np.float32(1) - f1
-    for j in range(1, n_sets):
-        own, own_tr = uint64(j * N_COEFFICIENTS * LANES), uint64((j * n_tr + i_tr) * LANES)
-        rate = rates[j, n]
-        for lane in range(uint64(LANES)):
-            cosine, sine = cos[at + lane], sin[at + lane]
-            d_cos, d_sin = -rate * sine, rate * cosine
-            f1, f2, d_e1 = e1[at_tr + lane], turn * e2[at_tr + lane], e1[own_tr + lane]
-            coefficients[own + lane] = np.float32(0.5) * f2 * d_cos
-            coefficients[own + uint64(LANES) + lane] = f2 * d_sin
-            coefficients[own + uint64(2 * LANES) + lane] = d_e1 * cosine + f1 * d_cos
-            coefficients[own + uint64(3 * LANES) + lane] = np.float32(-0.5) * (d_e1 * sine + f1 * d_sin)
-            coefficients[own + uint64(4 * LANES) + lane] = turn * e2[own_tr + lane]
-            coefficients[own + uint64(5 * LANES) + lane] = -d_e1
-
-
-@njit(cache=True, nogil=True, fastmath={"contract"})
-def _echoes(
-    n, n_pulses, i_te, n_te, cos, sin, rates, coefficients, plus, minus, z, at_plus, at_minus, decay, out
-):
-    """Write the echoes of all sets at pulse n with the TE number i_te of n_te; flat arrays of one block."""
-    n_sets = rates.shape[0]
-    window, orders = plus.size // n_sets, z.size // n_sets
-    at, at_te = uint64(n * LANES), uint64(i_te * LANES)
-    for lane in range(uint64(LANES)):
-        i, j = at_plus + lane, at_minus + lane
-        u = plus[i] + minus[j]
-        transverse = plus[i] + coefficients[lane] * u + coefficients[LANES + lane] * z[lane]
-        out[at + lane] = decay[at_te + lane] * transverse
-    for i_set in range(1, n_sets):
-        own, own_z = uint64(i_set * window), uint64(i_set * orders)
-        own_te, own_out = uint64((i_set * n_te + i_te) * LANES), uint64((i_set * n_pulses + n) * LANES)
-        rate = rates[i_set, n]
-        for lane in range(uint64(LANES)):
-            i, j = at_plus + lane, at_minus + lane
-            u, v = plus[i] + minus[j], plus[own + i] + minus[own + j]
-            change_u, change_z = coefficients[lane], coefficients[LANES + lane]
-            transverse = plus[i] + change_u * u + change_z * z[lane]
-            derivative = plus[own + i] + change_u * v + change_z * z[own_z + lane]
-            derivative += rate * (np.float32(-0.5) * sin[at + lane] * u + cos[at + lane] * z[lane])
-            out[own_out + lane] = decay[at_te + lane] * derivative + decay[own_te + lane] * transverse
+N_ROWS = 8
+"""Rotation and relaxation: the parts of u and Z in F+ and F-, of Z and u in Z, of F+ and F- in themselves,
+and the recovery; then (cos - 1) / 2 and sin for the echo."""
+U, Z, ZZ, ZU, DECAY, RECOVERY, ECHO_U, ECHO_Z = (i * LANES for i in range(N_ROWS))
 
 
 @njit(cache=True, nogil=True)
-def advance(n_active, coefficients, n_sets, dephase, offset, n_states, plus, minus, z):
-    """Apply pulse, relaxation and dephasing to all sets, and return the new window offset."""
-    at_plus, at_minus = uint64((SLACK - offset) * LANES), uint64(offset * LANES)
-    window, orders = plus.size // n_sets, z.size // n_sets
+def prepare(n_lanes, n, i_tr, n_tr, n_sets, cos, sin, rate, b1_set, turn, e1, e2, rows):
+    """Set the rows of all sets for pulse n with TR number i_tr of n_tr."""
+    half, one = fill(np.float32(0.5)), fill(np.float32(1))
+    sign = fill(turn)
+    for h in range(0, n_lanes, WIDTH):
+        at, at_tr = n * LANES + h, (i_tr * LANES) + h
+        cosine, sine = load(cos, at), load(sin, at)
+        f1, f2 = load(e1, at_tr), sign * load(e2, at_tr)
+        change = half * (cosine - one)
+        store(rows, U + h, f2 * change)
+        store(rows, Z + h, f2 * sine)
+        store(rows, ZZ + h, f1 * cosine)
+        store(rows, ZU + h, -(half * f1 * sine))
+        store(rows, DECAY + h, f2)
+        store(rows, RECOVERY + h, one - f1)
+        store(rows, ECHO_U + h, change)
+        store(rows, ECHO_Z + h, sine)
+        for j in range(1, n_sets):
+            own, own_tr = j * N_ROWS * LANES + h, (j * n_tr + i_tr) * LANES + h
+            turned = fill(rate[n] if j == b1_set else np.float32(0))
+            d_cos, d_sin = -(turned * sine), turned * cosine
+            d1, d2 = load(e1, own_tr), sign * load(e2, own_tr)
+            store(rows, own + U, d2 * change + half * f2 * d_cos)
+            store(rows, own + Z, d2 * sine + f2 * d_sin)
+            store(rows, own + ZZ, d1 * cosine + f1 * d_cos)
+            store(rows, own + ZU, -(half * (d1 * sine + f1 * d_sin)))
+            store(rows, own + DECAY, d2)
+            store(rows, own + RECOVERY, -d1)
+            store(rows, own + ECHO_U, half * d_cos)
+            store(rows, own + ECHO_Z, d_sin)
+
+
+@njit(cache=True, nogil=True)
+def _pulse(n_lanes, n_active, rows, states, at_plus, at_minus, at_z):
+    """Rotate and relax the orders 0 ... n_active - 1 of the signal's set, in place."""
+    for h in range(0, n_lanes, WIDTH):
+        row_u, row_z, row_zz = load(rows, U + h), load(rows, Z + h), load(rows, ZZ + h)
+        row_zu, decay = load(rows, ZU + h), load(rows, DECAY + h)
+        for order in range(h, n_active * LANES + h, LANES):
+            f_plus, f_minus = load(states, at_plus + order), load(states, at_minus + order)
+            f_z = load(states, at_z + order)
+            u = f_plus + f_minus
+            change = row_u * u + row_z * f_z
+            store(states, at_plus + order, decay * f_plus + change)
+            store(states, at_minus + order, decay * f_minus + change)
+            store(states, at_z + order, row_zz * f_z + row_zu * u)
+
+
+@njit(cache=True, nogil=True)
+def _pulse_derivative(n_lanes, n_active, rows, own, states, base, at_plus, at_minus, at_z):
+    """Do the same to a set of derivatives; the states of set 0 are still those before the pulse.
+
+    own, base : where the rows and the states of the set begin.
+    """
+    for h in range(0, n_lanes, WIDTH):
+        row_u, row_z, row_zz = load(rows, U + h), load(rows, Z + h), load(rows, ZZ + h)
+        row_zu, decay = load(rows, ZU + h), load(rows, DECAY + h)
+        own_u, own_z = load(rows, own + U + h), load(rows, own + Z + h)
+        own_zz, own_zu = load(rows, own + ZZ + h), load(rows, own + ZU + h)
+        own_decay = load(rows, own + DECAY + h)
+        for order in range(h, n_active * LANES + h, LANES):
+            f_plus, f_minus = load(states, at_plus + order), load(states, at_minus + order)
+            f_z = load(states, at_z + order)
+            i, j, m = base + at_plus + order, base + at_minus + order, base + at_z + order
+            g_plus, g_minus, g_z = load(states, i), load(states, j), load(states, m)
+            u, v = f_plus + f_minus, g_plus + g_minus
+            change = row_u * v + row_z * g_z + own_u * u + own_z * f_z
+            store(states, i, decay * g_plus + own_decay * f_plus + change)
+            store(states, j, decay * g_minus + own_decay * f_minus + change)
+            store(states, m, row_zz * g_z + row_zu * v + own_zz * f_z + own_zu * u)
+
+
+@njit(cache=True, nogil=True)
+def _echoes(n_lanes, n, i_te, n_te, n_sets, n_pulses, rows, states, window, at_plus, at_minus, decay, out):
+    """Write the echoes of all sets at pulse n with TE number i_te of n_te."""
+    at_z = 2 * window
+    for h in range(0, n_lanes, WIDTH):
+        f_plus, f_z = load(states, at_plus + h), load(states, at_z + h)
+        u = f_plus + load(states, at_minus + h)
+        echo_u, echo_z = load(rows, ECHO_U + h), load(rows, ECHO_Z + h)
+        transverse = f_plus + echo_u * u + echo_z * f_z
+        relaxed = load(decay, i_te * LANES + h)
+        store(out, n * LANES + h, relaxed * transverse)
+        for j in range(1, n_sets):
+            base, own = 3 * j * window + h, j * N_ROWS * LANES + h
+            g_plus, g_z = load(states, base + at_plus), load(states, base + at_z)
+            v = g_plus + load(states, base + at_minus)
+            derivative = g_plus + echo_u * v + echo_z * g_z
+            derivative += load(rows, own + ECHO_U) * u + load(rows, own + ECHO_Z) * f_z
+            own_decay = load(decay, (j * n_te + i_te) * LANES + h)
+            echo = relaxed * derivative + own_decay * transverse
+            store(out, (j * n_pulses + n) * LANES + h, echo)
+
+
+@njit(cache=True, nogil=True)
+def advance(n_lanes, n_active, rows, n_sets, dephase, offset, n_states, states, diffuses, diffusion):
+    """Apply pulse, relaxation and dephasing to all sets, and return the new window offset.
+
+    diffuses : whether there is diffusion; diffusion : rows of `diffusion.attenuate`.
+    """
+    window = (n_states + SLACK) * LANES
+    at_plus, at_minus, at_z = (SLACK - offset) * LANES, window + offset * LANES, 2 * window
     for j in range(1, n_sets):
-        own = uint64(j * N_COEFFICIENTS * LANES)
-        _pulse_derivative(
-            n_active,
-            coefficients,
-            own,
-            plus,
-            minus,
-            z,
-            at_plus,
-            at_minus,
-            uint64(j * window),
-            uint64(j * orders),
-        )
-    _pulse(n_active, coefficients, plus, minus, z, at_plus, at_minus)
+        own, base = j * N_ROWS * LANES, 3 * j * window
+        _pulse_derivative(n_lanes, n_active, rows, own, states, base, at_plus, at_minus, at_z)
+    _pulse(n_lanes, n_active, rows, states, at_plus, at_minus, at_z)
+    if diffuses:
+        for j in range(n_sets):
+            attenuate(
+                n_lanes, n_active, diffusion, 1, window, at_plus, at_minus, view(states, 3 * j * window)
+            )
     if dephase:
         offset += 1
         if offset == SLACK:
             for j in range(n_sets):
-                rewind_plus(plus[j * window : (j + 1) * window], n_states)
-                rewind_minus(minus[j * window : (j + 1) * window], n_states)
-                flush(z[j * orders : (j + 1) * orders], n_states)
+                base = 3 * j * window
+                rewind_plus(states, base, n_states)
+                rewind_minus(states, base + window, n_states)
             offset = 0
+    at_plus, at_minus = (SLACK - offset) * LANES, window + offset * LANES
     for j in range(n_sets):
-        copy = uint64(j * window + (SLACK - offset) * LANES)
-        source = uint64(j * window + offset * LANES)
-        own, recovery = uint64(j * orders), uint64((j * N_COEFFICIENTS + 5) * LANES)
-        for lane in range(uint64(LANES)):
-            z[own + lane] += coefficients[recovery + lane]
-            plus[copy + lane] = minus[source + lane]
+        base, recovery = 3 * j * window, j * N_ROWS * LANES + RECOVERY
+        for h in range(0, n_lanes, WIDTH):
+            i = base + at_z + h
+            store(states, i, load(states, i) + load(rows, recovery + h))
+            store(states, base + at_plus + h, load(states, base + at_minus + h))
     return offset
 
 
 @njit(cache=True, nogil=True)
-def simulate(cos, sin, rates, turn, dephase, e1, e2, e2_echo, i_tr, i_te, z_start, n_states, out):
+def spread(table, i_b1, n_pulses, out):
+    """Write table[i_b1[lane], n] to out[n x LANES + lane]."""
+    for lane in range(uint64(LANES)):
+        row = table[i_b1[lane]]
+        for n in range(uint64(n_pulses)):
+            out[n * uint64(LANES) + lane] = row[n]
+
+
+@njit(cache=True, nogil=True)
+def start(states, z_start, n_sets, window):
+    """Empty the states but for Mz before the first pulse; z_start : flat, (n_sets, LANES)."""
+    clear(states, 0, n_sets * 3 * window)
+    for j in range(n_sets):
+        copy(z_start, j * LANES, states, (3 * j + 2) * window, LANES)
+
+
+@njit(cache=True, nogil=True)
+def simulate(
+    cos,
+    sin,
+    i_b1,
+    rate,
+    b1_set,
+    turn,
+    dephase,
+    e1,
+    e2,
+    e2_echo,
+    i_tr,
+    i_te,
+    diffusion,
+    i_kind,
+    z_start,
+    n_states,
+    atoms,
+    out,
+):
     """Signals and derivatives of blocks of LANES atoms.
 
-    cos, sin : (n_blocks, n_pulses, LANES) of flip angle x B1
-    rates : (n_sets, n_pulses) derivative of the flip angle by the parameter of the set; row 0 is not used
-    turn : (n_pulses,) +1 or -1, the phase step to the next pulse; dephase : spoiling or balanced
+    cos, sin : (n_b1, n_pulses) of flip angle x B1; i_b1 : (n_blocks, LANES) which
+    rate : (n_pulses,) derivative of the flip angle by B1; b1_set : the set of this derivative, or -1
+    turn : (n_pulses,) +1 or -1, the phase step to the next pulse; dephase : (n_pulses,) 0 or 1 spoilers
     e1, e2 : (n_blocks, n_sets, n_tr, LANES) relaxation over each distinct TR and its derivatives
     e2_echo : (n_blocks, n_sets, n_te, LANES) the same over each distinct TE; i_tr, i_te : (n_pulses,) which
+    diffusion : (n_blocks, n_kinds, 5, LANES) rows of `diffusion.attenuate` for each kind of TR, or none;
+    i_kind : (n_pulses,) which
     z_start : (n_blocks, n_sets, LANES) Mz before the first pulse; n_states : orders kept
-    out : (n_blocks, n_sets, n_pulses, LANES) float32, written
+    out : (n_sets, all atoms, n_pulses) complex64, written at `atoms`; its real part holds the echoes
     """
-    n_blocks, n_sets, n_pulses, _ = out.shape
-    n_tr, n_te = e1.shape[2], e2_echo.shape[2]
-    plus = np.zeros(n_sets * (n_states + SLACK) * LANES, np.float32)
-    minus = np.zeros(n_sets * (n_states + SLACK) * LANES, np.float32)
-    z = np.zeros(n_sets * n_states * LANES, np.float32)
-    coefficients = np.zeros(n_sets * N_COEFFICIENTS * LANES, np.float32)
+    n_sets, _, n_pulses = out.shape
+    n_blocks, n_tr, n_te = i_b1.shape[0], e1.shape[2], e2_echo.shape[2]
+    window = (n_states + SLACK) * LANES
+    own_states, own_rows = empty(n_sets * 3 * window), empty(n_sets * N_ROWS * LANES)
+    own_echoes, own_cos, own_sin = (
+        empty(n_sets * n_pulses * LANES),
+        empty(n_pulses * LANES),
+        empty(n_pulses * LANES),
+    )
+    states, rows, echoes = view(own_states, 0), view(own_rows, 0), view(own_echoes, 0)
+    b_cos, b_sin, by_pulse = view(own_cos, 0), view(own_sin, 0), view(rate, 0)
+    # a few atoms alone leave the other vectors empty
+    n_lanes = min(LANES, (atoms.size + WIDTH - 1) // WIDTH * WIDTH)
+    diffuses = diffusion.size > 0
+    settings = denormals_to_zero()
     for block in range(n_blocks):
-        b_cos, b_sin, b_out = cos[block].ravel(), sin[block].ravel(), out[block].ravel()
-        b_e1, b_e2, b_echo = e1[block].ravel(), e2[block].ravel(), e2_echo[block].ravel()
-        plus[:], minus[:], z[:] = 0, 0, 0
-        for j in range(n_sets):
-            for lane in range(LANES):
-                z[j * n_states * LANES + lane] = z_start[block, j, lane]
+        spread(cos, i_b1[block], n_pulses, own_cos)
+        spread(sin, i_b1[block], n_pulses, own_sin)
+        b_e1, b_e2 = (
+            view(e1.ravel(), block * n_sets * n_tr * LANES),
+            view(e2.ravel(), block * n_sets * n_tr * LANES),
+        )
+        b_decay = view(e2_echo.ravel(), block * n_sets * n_te * LANES)
+        b_diffusion = view(diffusion.ravel(), block * diffusion.shape[1] * N_DIFFUSION_ROWS * LANES)
+        start(states, view(z_start.ravel(), block * n_sets * LANES), n_sets, window)
         offset = 0
         for n in range(n_pulses):
-            at_plus, at_minus = uint64((SLACK - offset) * LANES), uint64(offset * LANES)
-            prepare(n, i_tr[n], n_tr, b_cos, b_sin, rates, turn[n], b_e1, b_e2, coefficients)
+            at_plus, at_minus = (SLACK - offset) * LANES, window + offset * LANES
+            prepare(
+                n_lanes, n, i_tr[n], n_tr, n_sets, b_cos, b_sin, by_pulse, b1_set, turn[n], b_e1, b_e2, rows
+            )
             _echoes(
+                n_lanes,
                 n,
-                n_pulses,
                 i_te[n],
                 n_te,
-                b_cos,
-                b_sin,
-                rates,
-                coefficients,
-                plus,
-                minus,
-                z,
+                n_sets,
+                n_pulses,
+                rows,
+                states,
+                window,
                 at_plus,
                 at_minus,
-                b_echo,
-                b_out,
+                b_decay,
+                echoes,
             )
             # orders above n are still empty; orders from n_pulses - n on cannot come back in time
             n_active = min(n_states, n + 1, n_pulses - n)
-            offset = advance(n_active, coefficients, n_sets, dephase, offset, n_states, plus, minus, z)
+            own = view(b_diffusion, i_kind[n] * N_DIFFUSION_ROWS * LANES)
+            offset = advance(
+                n_lanes, n_active, rows, n_sets, dephase[n], offset, n_states, states, diffuses, own
+            )
+        for lane in range(min(LANES, atoms.size - block * LANES)):
+            atom = atoms[block * LANES + lane]
+            for j in range(n_sets):
+                for n in range(n_pulses):
+                    out[j, atom, n] = echoes[(j * n_pulses + n) * LANES + lane]
+    restore_denormals(settings)
+    for array in (own_states, own_rows, own_echoes, own_cos, own_sin):
+        hold(array)

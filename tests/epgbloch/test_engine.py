@@ -204,3 +204,25 @@ def test_engine_is_a_signal_model_and_names_what_changes_its_result():
     assert isinstance(engine, SignalModel)
     assert engine.settings() == EPGBloch(n_states=12).settings()
     assert engine.settings() != EPGBloch(n_states=13).settings()
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 100])
+def test_stream_gives_the_bits_of_signal_in_order(chunk_size):
+    sequence, tissue = train(80, pulse=GAUSSIAN), random_tissue(20)
+    engine = EPGBloch(n_subslices=8)
+    expected, got, done = engine.signal(sequence, tissue), [], []
+    engine.stream(
+        sequence,
+        tissue,
+        lambda atoms, signal: got.append((atoms, signal)),
+        chunk_size=chunk_size,
+        progress=lambda n_done, n_all: done.append((n_done, n_all)),
+    )
+    assert [atoms.start for atoms, _ in got] == list(range(0, 20, chunk_size))
+    np.testing.assert_array_equal(np.concatenate([signal for _, signal in got]), expected)
+    assert done[-1] == (20, 20)
+
+
+def test_stream_refuses_a_bad_chunk_size():
+    with pytest.raises(ValueError, match="chunk_size=0 must be an integer of at least 1"):
+        EPGBloch().stream(train(20), random_tissue(2), lambda atoms, signal: None, chunk_size=0)

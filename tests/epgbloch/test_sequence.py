@@ -101,6 +101,8 @@ CHANGES = {
     "pulse": COMPLEX,
     "spoiling": "balanced",
     "rf_spoiling_increment": 0.71,
+    "dephasing": [1, 0, 1, 1],
+    "spoiler_moment": 2000.0,
 }
 
 
