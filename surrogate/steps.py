@@ -27,7 +27,8 @@ class Steps(Protocol):
         """Change the weights to lower the loss of a batch; return the loss before.
 
         The loss is the mean over signals and pulses of the weighted absolute errors of the outputs. The
-        gradient is scaled down where its norm is above the largest allowed one.
+        gradient is scaled down where its norm is above the largest allowed one. `KernelSteps` leaves the
+        weights as they are where the gradient overflows.
         """
         ...
 
@@ -101,7 +102,10 @@ class KernelSteps:
         loss, gradient = self._kernels.gradient(
             self._flat, self._inputs(batch), batch.initial, batch.targets.swapaxes(0, 1), self._scale
         )
-        gradient *= min(1.0, self._clip_norm / max(float(np.linalg.norm(gradient)), 1e-30))
+        norm = float(np.linalg.norm(gradient.astype(np.float64)))
+        if not np.isfinite(norm):  # an explosion over many pulses: one batch is not worth the training
+            return loss
+        gradient *= min(1.0, self._clip_norm / max(norm, 1e-30))
         # Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1), as in Keras, on the flat vector
         self._n_steps += 1
         self._mean += (1 - _DECAY_1) * (gradient - self._mean)

@@ -109,6 +109,24 @@ def test_kernel_steps_use_the_adam_of_keras(batch):
         np.testing.assert_allclose(steps.state()[0], variable.numpy(), atol=1e-6)  # float32
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_gradients_that_overflow_are_left_out(batch, monkeypatch, value):
+    steps = KernelSteps(SIZE, Ranges(), **OPTIONS, batch_size=8, n_pulses=20, n_threads=1)
+    steps.step(batch, 1e-3)
+    state = steps.state()
+    bad = np.where(np.arange(state[0].size) == 7, value, 1).astype(np.float32)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps._kernels, "gradient", lambda *arguments: (0.5, bad))
+        assert steps.step(batch, 1e-3) == 0.5
+        for before, after in zip(state, steps.state(), strict=True):
+            np.testing.assert_array_equal(before, after)
+        large = np.full_like(bad, 1e30)  # whose norm overflows in float32
+        patch.setattr(steps._kernels, "gradient", lambda *arguments: (0.5, large))
+        steps.step(batch, 1e-3)
+    assert np.all(np.isfinite(steps.state()[0]))
+    assert not np.array_equal(steps.state()[0], state[0])
+
+
 def test_mixed_precision_trains(batch):
     steps = KerasSteps(SIZE, Ranges(), **OPTIONS, precision="mixed_float16")
     losses = [steps.step(batch, 5e-3) for _ in range(30)]
