@@ -16,7 +16,13 @@ def sequence_differences(stored: Sequence, given: Sequence) -> list[str]:
     if stored.n_pulses != given.n_pulses:
         found.append(f"n_pulses is {stored.n_pulses} in the dictionary, {given.n_pulses} given")
     else:
-        for name, unit in (("flip_angle", "rad"), ("tr", "s"), ("te", "s"), ("phase", "rad")):
+        for name, unit in (
+            ("flip_angle", "rad"),
+            ("tr", "s"),
+            ("te", "s"),
+            ("phase", "rad"),
+            ("dephasing", "orders"),
+        ):
             found += _vector(name, unit, getattr(stored, name), getattr(given, name))
     found += _scalar("inversion_time", "s", stored.inversion_time, given.inversion_time)
     if stored.inversion_time is not None and given.inversion_time is not None:
@@ -26,6 +32,7 @@ def sequence_differences(stored: Sequence, given: Sequence) -> list[str]:
         found += _scalar(
             "rf_spoiling_increment", "rad", stored.rf_spoiling_increment, given.rf_spoiling_increment
         )
+    found += _scalar("spoiler_moment", "rad/m", stored.spoiler_moment, given.spoiler_moment)
     return found + _pulses(stored.pulse, given.pulse)
 
 

@@ -124,9 +124,8 @@ class EPGBloch:
         tissue : Tissue
             The atoms.
         callback : callable
-            Called as callback(atoms, signal) from the calling thread, in the order of the atoms: which
-            ones, and
-            their signals as from `signal`, to the last bit. It may keep the array.
+            Called as callback(atoms, signal) from the calling thread, in the order of the atoms: which ones,
+            and their signals as from `signal`, to the last bit. It may keep the array.
         chunk_size : int
             Atoms of a chunk. 8192 atoms of 1000 pulses take 65 MB.
         progress : callable, optional
@@ -200,7 +199,7 @@ class EPGBloch:
 
         L may be any function of the signals S and, with `derivative_cotangents`, of their derivatives by
         tissue parameters, as in a Cramer-Rao bound. The cost is a few simulations, whatever the number of
-        pulses; memory grows with n_pulses x n_states / 16.
+        pulses; memory grows with n_pulses x n_states / 16 and with n_atoms x n_pulses.
 
         Parameters
         ----------
@@ -306,7 +305,7 @@ class EPGBloch:
         Without `real_loss`, imaginary parts count even where they are zero. `summed`: only the sum over atoms
         matters, so that a few may share the largest number of states.
         """
-        if sequence.spoiler_moment is None and tissue.diffusion.any():
+        if sequence.spoiler_moment is None and sequence.dephasing.any() and tissue.diffusion.any():
             raise ValueError(
                 f"diffusion={tissue.diffusion.max():.3g} m^2/s needs the spoiler_moment of the "
                 "sequence [rad/m]; give Sequence(..., spoiler_moment=...)"

@@ -121,7 +121,9 @@ class Intervals:
             return np.zeros((0, 5, tissue.n_atoms))
         tr, spoiled = self.kinds.T
         exponents = np.stack([spoiled / 3, tr + spoiled, tr - spoiled, tr, 2 * tr], axis=1)
-        return np.exp(-np.multiply.outer(exponents, tissue.diffusion * spoiler_moment**2))
+        rows = np.expm1(-np.multiply.outer(exponents, tissue.diffusion * spoiler_moment**2))
+        rows[:, 0] += 1
+        return rows
 
     def decay_slope(self, tissue: Tissue, times: RealArray, wrt: tuple[str, ...]) -> NDArray[Any]:
         """Derivative of `decay` by the time."""

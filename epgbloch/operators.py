@@ -92,8 +92,16 @@ class RateNodes:
 
     @classmethod
     def around(cls, r1: float, r2: float) -> RateNodes:
-        """Return nodes for one atom that relaxes too fast for the table."""
-        return cls(_chebyshev(0.99 * r1, 1.01 * r1, 3), _chebyshev(0.99 * r2, 1.01 * r2, 3))
+        """Return nodes for one atom that relaxes too fast for the table.
+
+        A rate within the range of the table keeps its nodes: closer ones would lose the derivative by it to
+        the rounding of the operators.
+        """
+        table = cls.table()
+        return cls(
+            table.r1 if r1 <= MAX_R1_DURATION else _chebyshev(0.9 * r1, 1.1 * r1, N_R1),
+            table.r2 if r2 <= MAX_R2_DURATION else _chebyshev(0.95 * r2, 1.05 * r2, N_R2),
+        )
 
     @property
     def pairs(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -156,7 +164,7 @@ def angle_step(pulse: RFPulse) -> float:
 
 def angle_count(pulse: RFPulse, largest: float) -> int:
     """Number of table entries that cover 0 to `largest` [rad], a multiple of 16."""
-    needed = int(np.ceil(largest / angle_step(pulse))) + 5
+    needed = int(np.ceil(largest / angle_step(pulse))) + 6
     return -(-needed // 16) * 16
 
 

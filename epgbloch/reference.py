@@ -98,7 +98,7 @@ def epg_bloch(
     signal = np.empty((tissue.n_atoms, sequence.n_pulses), np.complex128)
     for i_atom in range(tissue.n_atoms):
         t1, t2, off_resonance = tissue.t1[i_atom], tissue.t2[i_atom], tissue.off_resonance[i_atom]
-        diffusion = tissue.diffusion[i_atom] * (sequence.spoiler_moment or 0.0) ** 2
+        diffusion = _diffusion(sequence, tissue, i_atom)
         pulses = np.stack((sequence.flip_angle * tissue.b1[i_atom], sequence.rf_phase), axis=1)
         distinct, operator_of_pulse = np.unique(pulses, axis=0, return_inverse=True)
         operators = [
@@ -172,7 +172,7 @@ def instantaneous_epg(sequence: Sequence, tissue: Tissue, *, n_states: int) -> C
     signal = np.empty((tissue.n_atoms, sequence.n_pulses), np.complex128)
     for i_atom in range(tissue.n_atoms):
         t1, t2, off_resonance = tissue.t1[i_atom], tissue.t2[i_atom], tissue.off_resonance[i_atom]
-        diffusion = tissue.diffusion[i_atom] * (sequence.spoiler_moment or 0.0) ** 2
+        diffusion = _diffusion(sequence, tissue, i_atom)
         states = np.zeros((3, n_states), np.complex128)
         states[2, 0] = 1
         if sequence.inversion_time is not None:
@@ -444,6 +444,16 @@ def _epg_free(states: ComplexArray, time: float, t1: float, t2: float, off_reson
     relaxed = _epg_turn(states, 2 * np.pi * off_resonance * time) * np.array([[e2], [e2], [e1]])
     relaxed[..., 2, 0] += 1 - e1
     return relaxed
+
+
+def _diffusion(sequence: Sequence, tissue: Tissue, i_atom: int) -> float:
+    """Diffusion coefficient times the squared moment of one order [1/s]."""
+    coefficient = float(tissue.diffusion[i_atom])
+    if coefficient > 0 and sequence.spoiler_moment is None and sequence.dephasing.any():
+        raise ValueError(
+            f"diffusion={coefficient:.3g} m^2/s needs the spoiler_moment of the sequence [rad/m]"
+        )
+    return coefficient * (sequence.spoiler_moment or 0.0) ** 2
 
 
 def _epg_diffuse(states: ComplexArray, i_pulse: int, sequence: Sequence, diffusion: float) -> ComplexArray:

@@ -1,4 +1,4 @@
-"""Transient-state pulse sequences: one RF pulse, one echo and one spoiler a TR."""
+"""Transient-state pulse sequences: one RF pulse, one echo and at most one spoiler a TR."""
 
 from __future__ import annotations
 
@@ -141,7 +141,9 @@ class Sequence:
     def _checked_dephasing(self, dephasing: ArrayLike | None) -> NDArray[np.int64]:
         if dephasing is None:
             dephasing = 0 if self.spoiling == "balanced" else 1
-        vector = real_vector("dephasing", np.asarray(dephasing) + 0, "orders")  # booleans count
+        if isinstance(dephasing, bool) or getattr(dephasing, "dtype", None) == np.bool_:
+            dephasing = np.asarray(dephasing, np.int64)
+        vector = real_vector("dephasing", dephasing, "orders")
         (orders,) = broadcast(self.n_pulses, "flip angle", dephasing=vector)
         require("dephasing", orders, (orders == 0) | (orders == 1), "0 or 1", "use one spoiler a TR or none")
         if self.spoiling == "balanced" and orders.any():

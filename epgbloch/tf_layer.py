@@ -38,6 +38,7 @@ def signals(
     t2: tf.Tensor | ArrayLike,
     b1: tf.Tensor | ArrayLike = 1.0,
     off_resonance: tf.Tensor | ArrayLike = 0.0,
+    diffusion: ArrayLike = 0.0,
     flip_angle: tf.Tensor | ArrayLike | None = None,
     phase: tf.Tensor | ArrayLike | None = None,
     tr: tf.Tensor | ArrayLike | None = None,
@@ -57,6 +58,8 @@ def signals(
         The pulse train; whatever is not given below comes from it.
     t1, t2, b1, off_resonance : tensor or array_like, shape () or (n_atoms,)
         Tissue parameters [s, s, 1, Hz], as in `Tissue`. A tensor of shape () gets the sum of the gradients.
+    diffusion : array_like, shape () or (n_atoms,)
+        As in `Tissue` [m^2/s]; constant. Signals of diffusing tissue have no gradient by the sequence.
     flip_angle, phase, tr, te : tensor or array_like, shape () or (n_pulses,), optional
         In place of those of `sequence` [rad, rad, s, s], under the same rules. Give float64 where times
         leave no more room than the RF pulse needs: float32 rounds them by up to 6e-8 of their value.
@@ -75,7 +78,7 @@ def signals(
     NotImplementedError
         If a gradient is differentiated once more.
     """
-    tissue = {"t1": t1, "t2": t2, "b1": b1, "off_resonance": off_resonance}
+    tissue = {"t1": t1, "t2": t2, "b1": b1, "off_resonance": off_resonance, "diffusion": diffusion}
     played = {"flip_angle": flip_angle, "phase": phase, "tr": tr, "te": te, "inversion_time": inversion_time}
     (result,) = _simulate(model, sequence, tissue, played, None)
     return result
@@ -126,7 +129,7 @@ def signals_and_derivatives(
     NotImplementedError
         If a gradient is differentiated once more.
     """
-    atoms = {name: getattr(tissue, name) for name in ("t1", "t2", "b1", "off_resonance")}
+    atoms = {name: getattr(tissue, name) for name in ("t1", "t2", "b1", "off_resonance", "diffusion")}
     played = {"flip_angle": flip_angle, "phase": phase, "tr": tr, "te": te, "inversion_time": inversion_time}
     signal, derivatives = _simulate(model, sequence, atoms, played, wrt)
     return signal, derivatives

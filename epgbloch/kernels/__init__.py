@@ -10,3 +10,9 @@ are copied back to where they started.
 
 F- stands for the conjugate of F+ of negative order: F-_k = conj(F+_(-k)).
 """
+
+from pathlib import Path
+
+from epgbloch._compiled import forget_outdated
+
+forget_outdated(Path(__file__).parent)

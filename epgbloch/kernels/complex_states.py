@@ -13,7 +13,7 @@ from numba import njit
 from epgbloch.kernels.diffusion import attenuate
 from epgbloch.kernels.lanes import WIDTH, fill, load, store, view
 from epgbloch.kernels.layout import LANES, N_COEFFICIENTS, SLACK
-from epgbloch.kernels.windows import clear, empty, rewind_minus, rewind_plus
+from epgbloch.kernels.windows import clear, rewind_minus, rewind_plus, zeros
 
 SIZE = N_COEFFICIENTS * LANES
 """Values of one operator."""
@@ -27,9 +27,9 @@ def window_size(n_states):
 
 
 @njit(cache=True, nogil=True)
-def empty_states(n_sets, n_states):
+def zero_states(n_sets, n_states):
     """Allocate states."""
-    return empty(n_sets * 6 * window_size(n_states))
+    return zeros(n_sets * 6 * window_size(n_states))
 
 
 @njit(cache=True, nogil=True)

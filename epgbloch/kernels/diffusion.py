@@ -10,7 +10,7 @@ from epgbloch.kernels.lanes import WIDTH, fill, load, store
 from epgbloch.kernels.layout import LANES
 
 N_ROWS = 5
-"""Factor of order 0 of F+ and F-; ratios of F+, F- and Z from order 0 to 1; step of all ratios."""
+"""Factor of order 0 of F+ and F-; ratios of F+, F- and Z from order 0 to 1 and step of all ratios, less 1."""
 FIRST, PLUS, MINUS, Z, STEP = (i * LANES for i in range(N_ROWS))
 
 
@@ -18,11 +18,12 @@ FIRST, PLUS, MINUS, Z, STEP = (i * LANES for i in range(N_ROWS))
 def _attenuate(n_lanes, n_active, rows, ratio_row, states, at):
     for h in range(0, n_lanes, WIDTH):
         factor = load(rows, FIRST + h) if ratio_row != Z else fill(1)
+        # ratio and step less 1: the rounding of a step near 1 would grow with the square of the order
         ratio, step = load(rows, ratio_row + h), load(rows, STEP + h)
         for order in range(h, n_active * LANES + h, LANES):
             store(states, at + order, factor * load(states, at + order))
-            factor = factor * ratio
-            ratio = ratio * step
+            factor += factor * ratio
+            ratio += step + ratio * step
 
 
 @njit(cache=True, nogil=True)

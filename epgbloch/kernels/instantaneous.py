@@ -10,22 +10,25 @@ from epgbloch.kernels.complex_states import (
     ZX,
     ZZ,
     advance,
-    empty_states,
     fold,
     start,
     transverse,
     window_size,
+    zero_states,
 )
 from epgbloch.kernels.diffusion import N_ROWS as N_DIFFUSION_ROWS
 from epgbloch.kernels.lanes import WIDTH, denormals_to_zero, fill, hold, load, restore_denormals, store, view
 from epgbloch.kernels.layout import LANES, SLACK
 from epgbloch.kernels.real_states import spread
-from epgbloch.kernels.windows import empty
+from epgbloch.kernels.windows import zeros
 
 
 @njit(cache=True, nogil=True)
-def rotate(n, n_sets, cos, sin, rate, b1_set, operator):
-    """Set the operators of a rotation about y, one flip angle per lane, and its derivative by B1."""
+def rotate(n, cos, sin, rate, b1_set, operator):
+    """Set the operators of a rotation about y, one flip angle per lane, and its derivative by B1.
+
+    All other rows are zero and stay so.
+    """
     half = fill(0.5)
     for h in range(0, LANES, WIDTH):
         cosine, sine = load(cos, n * LANES + h), load(sin, n * LANES + h)
@@ -105,18 +108,18 @@ def simulate(
     n_sets, _, n_pulses = out.shape
     n_blocks, n_tr, n_te = i_b1.shape[0], e1.shape[2], e2_echo.shape[2]
     window = window_size(n_states)
-    own_states, own_product = empty_states(n_sets, n_states), empty_states(1, n_states)
+    own_states, own_product = zero_states(n_sets, n_states), zero_states(1, n_states)
     own_operator, own_folded, own_factors = (
-        empty(n_sets * SIZE),
-        empty(n_sets * SIZE),
-        empty(n_sets * 3 * LANES),
+        zeros(n_sets * SIZE),
+        zeros(n_sets * SIZE),
+        zeros(n_sets * 3 * LANES),
     )
     own_re, own_im, own_echoes = (
-        empty(n_sets * LANES),
-        empty(n_sets * LANES),
-        empty(n_sets * n_pulses * 2 * LANES),
+        zeros(n_sets * LANES),
+        zeros(n_sets * LANES),
+        zeros(n_sets * n_pulses * 2 * LANES),
     )
-    own_cos, own_sin = empty(n_pulses * LANES), empty(n_pulses * LANES)
+    own_cos, own_sin = zeros(n_pulses * LANES), zeros(n_pulses * LANES)
     states, product, operator = view(own_states, 0), view(own_product, 0), view(own_operator, 0)
     folded, factors, echoes = view(own_folded, 0), view(own_factors, 0), view(own_echoes, 0)
     re, im, b_cos, b_sin = view(own_re, 0), view(own_im, 0), view(own_cos, 0), view(own_sin, 0)
@@ -127,16 +130,16 @@ def simulate(
         spread(cos, i_b1[block], n_pulses, own_cos)
         spread(sin, i_b1[block], n_pulses, own_sin)
         b_e1, b_e2 = (
-            view(e1.ravel(), block * n_sets * n_tr * LANES),
-            view(e2.ravel(), 2 * block * n_sets * n_tr * LANES),
+            view(e1, block * n_sets * n_tr * LANES),
+            view(e2, 2 * block * n_sets * n_tr * LANES),
         )
-        b_decay = view(e2_echo.ravel(), 2 * block * n_sets * n_te * LANES)
-        b_diffusion = view(diffusion.ravel(), block * diffusion.shape[1] * N_DIFFUSION_ROWS * LANES)
-        start(states, n_sets, n_states, view(z_start.ravel(), block * n_sets * LANES), 1)
+        b_decay = view(e2_echo, 2 * block * n_sets * n_te * LANES)
+        b_diffusion = view(diffusion, block * diffusion.shape[1] * N_DIFFUSION_ROWS * LANES)
+        start(states, n_sets, n_states, view(z_start, block * n_sets * LANES), 1)
         offset = 0
         for n in range(n_pulses):
             at_plus, at_minus = (SLACK - offset) * LANES, 2 * window + offset * LANES
-            rotate(n, n_sets, b_cos, b_sin, by_pulse, b1_set, operator)
+            rotate(n, b_cos, b_sin, by_pulse, b1_set, operator)
             transverse(operator, n_sets, window, at_plus, at_minus, states, re, im)
             _echoes(n, n_pulses, i_te[n], n_te, n_sets, b_decay, re, im, echoes)
             set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)

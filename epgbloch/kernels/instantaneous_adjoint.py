@@ -10,11 +10,11 @@ from epgbloch.kernels.complex_states import (
     ZX,
     ZZ,
     advance,
-    empty_states,
     fold,
     start,
     transverse,
     window_size,
+    zero_states,
 )
 from epgbloch.kernels.instantaneous import rotate, set_factors
 from epgbloch.kernels.lanes import (
@@ -29,7 +29,7 @@ from epgbloch.kernels.lanes import (
 )
 from epgbloch.kernels.layout import LANES, SLACK
 from epgbloch.kernels.real_states import spread
-from epgbloch.kernels.windows import clear, copy, empty
+from epgbloch.kernels.windows import clear, copy, zeros
 
 
 @njit(cache=True, nogil=True)
@@ -106,7 +106,7 @@ def _angle_adjoint(n, cos, sin, rate, b1_set, bar, angle_bar, rate_bar):
             d_sin_bar = load(bar, own + XZ) - half * load(bar, own + ZX)
             store(rate_bar, at, cosine * d_sin_bar - sine * d_cos_bar)
             cos_bar += turned * d_sin_bar
-            sin_bar = sin_bar - turned * d_cos_bar
+            sin_bar -= turned * d_cos_bar
         store(angle_bar, at, cosine * sin_bar - sine * cos_bar)
 
 
@@ -148,13 +148,13 @@ def adjoint(
     n_blocks, n_sets, n_pulses, _, _ = echo_bar.shape
     n_tr, n_te, window, size = e1.shape[2], e2_echo.shape[2], window_size(n_states), n_states * LANES
     n_segments = (n_pulses + SLACK - 1) // SLACK
-    own_states, own_adjoint = empty_states(n_sets, n_states), empty_states(n_sets, n_states)
-    own_product = empty_states(1, n_states)
-    own_kept, own_past = empty(n_segments * n_sets * 6 * size), empty(SLACK * n_sets * 6 * size)
-    own_operator, own_folded, own_bar = empty(n_sets * SIZE), empty(n_sets * SIZE), empty(n_sets * SIZE)
-    own_transposed, own_re, own_im = empty(n_sets * SIZE), empty(n_sets * LANES), empty(n_sets * LANES)
-    own_factors, own_factors_bar = empty(n_sets * 3 * LANES), empty(n_sets * 3 * LANES)
-    own_cos, own_sin = empty(n_pulses * LANES), empty(n_pulses * LANES)
+    own_states, own_adjoint = zero_states(n_sets, n_states), zero_states(n_sets, n_states)
+    own_product = zero_states(1, n_states)
+    own_kept, own_past = zeros(n_segments * n_sets * 6 * size), zeros(SLACK * n_sets * 6 * size)
+    own_operator, own_folded, own_bar = zeros(n_sets * SIZE), zeros(n_sets * SIZE), zeros(n_sets * SIZE)
+    own_transposed, own_re, own_im = zeros(n_sets * SIZE), zeros(n_sets * LANES), zeros(n_sets * LANES)
+    own_factors, own_factors_bar = zeros(n_sets * 3 * LANES), zeros(n_sets * 3 * LANES)
+    own_cos, own_sin = zeros(n_pulses * LANES), zeros(n_pulses * LANES)
     states, states_bar, product = view(own_states, 0), view(own_adjoint, 0), view(own_product, 0)
     kept, past, operator, folded = (
         view(own_kept, 0),
@@ -170,20 +170,20 @@ def adjoint(
         spread(cos, i_b1[block], n_pulses, own_cos)
         spread(sin, i_b1[block], n_pulses, own_sin)
         at, at_tr = block * n_sets * n_pulses * LANES, block * n_sets * n_tr * LANES
-        b_e1, b_e2 = view(e1.ravel(), at_tr), view(e2.ravel(), 2 * at_tr)
+        b_e1, b_e2 = view(e1, at_tr), view(e2, 2 * at_tr)
         b_decay, b_echo_bar = (
-            view(e2_echo.ravel(), 2 * block * n_sets * n_te * LANES),
-            view(echo_bar.ravel(), 2 * at),
+            view(e2_echo, 2 * block * n_sets * n_te * LANES),
+            view(echo_bar, 2 * at),
         )
-        b_decay_bar, at_angle = view(decay_bar.ravel(), 2 * at), block * n_pulses * LANES
-        b_angle_bar, b_rate_bar = view(angle_bar.ravel(), at_angle), view(rate_bar.ravel(), at_angle)
-        to = (view(turn_bar.ravel(), 2 * at_angle), view(e1_bar.ravel(), at), view(e2_bar.ravel(), 2 * at))
-        start(states, n_sets, n_states, view(z_start.ravel(), block * n_sets * LANES), 1)
+        b_decay_bar, at_angle = view(decay_bar, 2 * at), block * n_pulses * LANES
+        b_angle_bar, b_rate_bar = view(angle_bar, at_angle), view(rate_bar, at_angle)
+        to = (view(turn_bar, 2 * at_angle), view(e1_bar, at), view(e2_bar, 2 * at))
+        start(states, n_sets, n_states, view(z_start, block * n_sets * LANES), 1)
         offset = 0
         for n in range(n_pulses):
             if n % SLACK == 0:
                 keep(states, offset, n_sets, n_states, n_states, kept, n // SLACK * n_sets * 6 * size)
-            rotate(n, n_sets, b_cos, b_sin, by_pulse, b1_set, operator)
+            rotate(n, b_cos, b_sin, by_pulse, b1_set, operator)
             set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
             fold(operator, factors, n_sets, folded)
             n_active = min(n_states, n + 1, n_pulses - n)
@@ -199,7 +199,7 @@ def adjoint(
                 n_active = min(n_states, n + 1, n_pulses - n)
                 keep(states, offset, n_sets, n_states, n_active, past, (n - begin) * n_sets * 6 * size)
                 if n + 1 < end:
-                    rotate(n, n_sets, b_cos, b_sin, by_pulse, b1_set, operator)
+                    rotate(n, b_cos, b_sin, by_pulse, b1_set, operator)
                     set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
                     fold(operator, factors, n_sets, folded)
                     offset = advance(
@@ -219,7 +219,7 @@ def adjoint(
             for n in range(end - 1, begin - 1, -1):
                 after, offset = offset, offset - dephase[n]
                 n_active = min(n_states, n + 1, n_pulses - n)
-                rotate(n, n_sets, b_cos, b_sin, by_pulse, b1_set, operator)
+                rotate(n, b_cos, b_sin, by_pulse, b1_set, operator)
                 set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
                 fold(operator, factors, n_sets, folded)
                 old = view(past, (n - begin) * n_sets * 6 * size)

@@ -24,12 +24,12 @@ _FLAGS = ("contract",)
 
 
 def view(array, first):
-    """Return the part of a flat contiguous array from `first` on.
+    """Return the part of a contiguous array from `first` on, flat.
 
     Compiled, this is a bare address: passing arrays to functions counts references, which costs more than
     20 orders of states. The array must outlive it: arguments of the kernel do, others need `hold`.
     """
-    return array[first:]
+    return array.reshape(-1)[first:]
 
 
 def hold(array):
@@ -98,11 +98,10 @@ def _address(context, builder, signature, arguments):
     return builder.gep(data, [context.cast(builder, arguments[1], index_type, types.intp)])
 
 
-def _flat(array, dtype=None):
-    contiguous = isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
-    if not (contiguous or isinstance(array, types.CPointer)):
-        return False
-    return dtype is None or dtype == array.dtype
+def _floats(array):
+    """Tell whether a type is a flat contiguous array or an address of float32."""
+    flat = isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
+    return (flat or isinstance(array, types.CPointer)) and array.dtype == types.float32
 
 
 @intrinsic
@@ -227,7 +226,8 @@ def _negate(typing_context, a):
 
 @overload(view, inline="always")
 def _overload_view(array, first):
-    if _flat(array) and isinstance(first, types.Integer):
+    contiguous = isinstance(array, types.Array) and array.layout == "C"
+    if (contiguous or isinstance(array, types.CPointer)) and isinstance(first, types.Integer):
         return lambda array, first: _view(array, first)
     return None
 
@@ -241,21 +241,21 @@ def _overload_hold(array):
 
 @overload(load, inline="always")
 def _overload_load(array, i):
-    if _flat(array, types.float32) and isinstance(i, types.Integer):
+    if _floats(array) and isinstance(i, types.Integer):
         return lambda array, i: _load(array, i)
     return None
 
 
 @overload(store, inline="always")
 def _overload_store(array, i, vector):
-    if _flat(array, types.float32) and isinstance(i, types.Integer) and isinstance(vector, _Vector):
+    if _floats(array) and isinstance(i, types.Integer) and isinstance(vector, _Vector):
         return lambda array, i, vector: _store(array, i, vector)
     return None
 
 
 @overload(add, inline="always")
 def _overload_add(array, i, vector):
-    if _flat(array, types.float32) and isinstance(i, types.Integer) and isinstance(vector, _Vector):
+    if _floats(array) and isinstance(i, types.Integer) and isinstance(vector, _Vector):
         return lambda array, i, vector: _store(array, i, _add(_load(array, i), vector))
     return None
 
@@ -295,6 +295,7 @@ def _overload_binary(function, compiled):
 _overload_binary(operator.add, _add)
 _overload_binary(operator.iadd, _add)
 _overload_binary(operator.sub, _subtract)
+_overload_binary(operator.isub, _subtract)
 _overload_binary(operator.mul, _multiply)
 
 

@@ -37,7 +37,7 @@ from epgbloch.kernels.real_states import (
     spread,
     start,
 )
-from epgbloch.kernels.windows import clear, copy, copy_rows, empty, unwind_minus, unwind_plus
+from epgbloch.kernels.windows import clear, copy, copy_rows, unwind_minus, unwind_plus, zeros
 
 
 @njit(cache=True, nogil=True)
@@ -235,7 +235,7 @@ def _rows_adjoint(n_lanes, n, n_pulses, i_tr, n_tr, n_sets, cos, sin, rate, b1_s
                 f1_bar += d_cos * bar_zz - d_sin * bar_zu
                 f2_bar += half * d_cos * bar_u + d_sin * bar_z
                 cos_bar += turned * d_sin_bar
-                sin_bar = sin_bar - turned * d_cos_bar
+                sin_bar -= turned * d_cos_bar
                 store(rate_bar, at, cosine * d_sin_bar - sine * d_cos_bar)
         store(e1_bar, at, f1_bar)
         store(e2_bar, at, sign * f2_bar)
@@ -315,9 +315,9 @@ def adjoint(
     window = (n_states + SLACK) * LANES
     n_lanes = min(LANES, (n_atoms + WIDTH - 1) // WIDTH * WIDTH)
     size = n_states * n_lanes
-    own_states, own_adjoint = empty(n_sets * 3 * window), empty(n_sets * 3 * window)
-    own_rows, own_bar = empty(n_sets * N_ROWS * LANES), empty(n_sets * N_ROWS * LANES)
-    own_cos, own_sin = empty(n_pulses * LANES), empty(n_pulses * LANES)
+    own_states, own_adjoint = zeros(n_sets * 3 * window), zeros(n_sets * 3 * window)
+    own_rows, own_bar = zeros(n_sets * N_ROWS * LANES), zeros(n_sets * N_ROWS * LANES)
+    own_cos, own_sin = zeros(n_pulses * LANES), zeros(n_pulses * LANES)
     states, states_bar, kept, past = (
         view(own_states, 0),
         view(own_adjoint, 0),
@@ -335,12 +335,12 @@ def adjoint(
             block * n_sets * n_tr * LANES,
             block * n_sets * n_te * LANES,
         )
-        b_e1, b_e2, b_decay = view(e1.ravel(), at_tr), view(e2.ravel(), at_tr), view(e2_echo.ravel(), at_te)
-        b_echo_bar, b_decay_bar = view(echo_bar.ravel(), at), view(decay_bar.ravel(), at)
+        b_e1, b_e2, b_decay = view(e1, at_tr), view(e2, at_tr), view(e2_echo, at_te)
+        b_echo_bar, b_decay_bar = view(echo_bar, at), view(decay_bar, at)
         at_angle = block * n_pulses * LANES
-        angles_bar, rates_bar = view(angle_bar.ravel(), at_angle), view(rate_bar.ravel(), at_angle)
-        to = (angles_bar, rates_bar, view(e1_bar.ravel(), at), view(e2_bar.ravel(), at))
-        start(states, view(z_start.ravel(), block * n_sets * LANES), n_sets, window)
+        angles_bar, rates_bar = view(angle_bar, at_angle), view(rate_bar, at_angle)
+        to = (angles_bar, rates_bar, view(e1_bar, at), view(e2_bar, at))
+        start(states, view(z_start, block * n_sets * LANES), n_sets, window)
         offset = 0
         for n in range(n_pulses):
             if n % SLACK == 0:

@@ -15,7 +15,7 @@ from epgbloch.kernels.diffusion import N_ROWS as N_DIFFUSION_ROWS
 from epgbloch.kernels.diffusion import attenuate
 from epgbloch.kernels.lanes import WIDTH, denormals_to_zero, fill, hold, load, restore_denormals, store, view
 from epgbloch.kernels.layout import LANES, SLACK
-from epgbloch.kernels.windows import clear, copy, empty, rewind_minus, rewind_plus
+from epgbloch.kernels.windows import clear, copy, rewind_minus, rewind_plus, zeros
 
 N_ROWS = 8
 """Rotation and relaxation: the parts of u and Z in F+ and F-, of Z and u in Z, of F+ and F- in themselves,
@@ -206,11 +206,11 @@ def simulate(
     n_sets, _, n_pulses = out.shape
     n_blocks, n_tr, n_te = i_b1.shape[0], e1.shape[2], e2_echo.shape[2]
     window = (n_states + SLACK) * LANES
-    own_states, own_rows = empty(n_sets * 3 * window), empty(n_sets * N_ROWS * LANES)
+    own_states, own_rows = zeros(n_sets * 3 * window), zeros(n_sets * N_ROWS * LANES)
     own_echoes, own_cos, own_sin = (
-        empty(n_sets * n_pulses * LANES),
-        empty(n_pulses * LANES),
-        empty(n_pulses * LANES),
+        zeros(n_sets * n_pulses * LANES),
+        zeros(n_pulses * LANES),
+        zeros(n_pulses * LANES),
     )
     states, rows, echoes = view(own_states, 0), view(own_rows, 0), view(own_echoes, 0)
     b_cos, b_sin, by_pulse = view(own_cos, 0), view(own_sin, 0), view(rate, 0)
@@ -222,12 +222,12 @@ def simulate(
         spread(cos, i_b1[block], n_pulses, own_cos)
         spread(sin, i_b1[block], n_pulses, own_sin)
         b_e1, b_e2 = (
-            view(e1.ravel(), block * n_sets * n_tr * LANES),
-            view(e2.ravel(), block * n_sets * n_tr * LANES),
+            view(e1, block * n_sets * n_tr * LANES),
+            view(e2, block * n_sets * n_tr * LANES),
         )
-        b_decay = view(e2_echo.ravel(), block * n_sets * n_te * LANES)
-        b_diffusion = view(diffusion.ravel(), block * diffusion.shape[1] * N_DIFFUSION_ROWS * LANES)
-        start(states, view(z_start.ravel(), block * n_sets * LANES), n_sets, window)
+        b_decay = view(e2_echo, block * n_sets * n_te * LANES)
+        b_diffusion = view(diffusion, block * diffusion.shape[1] * N_DIFFUSION_ROWS * LANES)
+        start(states, view(z_start, block * n_sets * LANES), n_sets, window)
         offset = 0
         for n in range(n_pulses):
             at_plus, at_minus = (SLACK - offset) * LANES, window + offset * LANES

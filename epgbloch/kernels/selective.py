@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from epgbloch.kernels.complex_states import SIZE, advance, empty_states, fold, start, transverse, window_size
+from epgbloch.kernels.complex_states import SIZE, advance, fold, start, transverse, window_size, zero_states
 from epgbloch.kernels.diffusion import N_ROWS as N_DIFFUSION_ROWS
 from epgbloch.kernels.diffusion import rows_of_atom
 from epgbloch.kernels.lanes import (
@@ -18,7 +18,7 @@ from epgbloch.kernels.lanes import (
     view,
 )
 from epgbloch.kernels.layout import LANES, SLACK
-from epgbloch.kernels.windows import empty
+from epgbloch.kernels.windows import zeros
 
 _LAGRANGE = (-1 / 120, 1 / 24, -1 / 12, 1 / 12, -1 / 24, 1 / 120)
 """1 over the products of the distances between the points 0 ... 5."""
@@ -31,7 +31,7 @@ def contract(weights, nodes, group, tables):
     """Sum the operator tables of the nodes with their weights; tables : flat, (n_sets, n_angles, SIZE)."""
     n_sets, n_nodes = weights.shape
     size = nodes.shape[2] * SIZE
-    flat = view(nodes.ravel(), group * n_nodes * size)
+    flat = view(nodes, group * n_nodes * size)
     for j in range(n_sets):
         for i in range(0, size, WIDTH):
             value = fill(0)
@@ -187,10 +187,10 @@ def simulate(
     n_groups, _, n_angles, _ = nodes.shape
     n_tr, n_te, window = e1.shape[2], e2_echo.shape[2], window_size(n_states)
     n_orders = 3 if b1_set > 0 else 1
-    own_states, own_product = empty_states(n_sets, n_states), empty_states(1, n_states)
-    own_operator, own_folded = empty(n_sets * SIZE), empty(n_sets * SIZE)
-    own_tables, own_points = empty(n_sets * n_angles * SIZE), empty(n_pulses * n_orders * N_POINTS)
-    own_factors, own_re, own_im = empty(n_sets * 3 * LANES), empty(n_sets * LANES), empty(n_sets * LANES)
+    own_states, own_product = zero_states(n_sets, n_states), zero_states(1, n_states)
+    own_operator, own_folded = zeros(n_sets * SIZE), zeros(n_sets * SIZE)
+    own_tables, own_points = zeros(n_sets * n_angles * SIZE), zeros(n_pulses * n_orders * N_POINTS)
+    own_factors, own_re, own_im = zeros(n_sets * 3 * LANES), zeros(n_sets * LANES), zeros(n_sets * LANES)
     own_firsts = np.zeros(n_pulses, np.int64)
     states, product, operator = view(own_states, 0), view(own_product, 0), view(own_operator, 0)
     folded, tables, points, firsts = (
@@ -200,20 +200,20 @@ def simulate(
         view(own_firsts, 0),
     )
     factors, re, im = view(own_factors, 0), view(own_re, 0), view(own_im, 0)
-    slice_weights, by_pulse = view(lane_weights.ravel(), 0), view(rate, 0)
-    own_diffusion_rows, diffuses = empty(N_DIFFUSION_ROWS * LANES), diffusion.size > 0
+    slice_weights, by_pulse = view(lane_weights, 0), view(rate, 0)
+    own_diffusion_rows, diffuses = zeros(N_DIFFUSION_ROWS * LANES), diffusion.size > 0
     diffusion_rows = view(own_diffusion_rows, 0)
     settings = denormals_to_zero()
     for atom in range(atoms.size):
         if atom == 0 or i_b1[atom] != i_b1[atom - 1]:
             interpolations(position[i_b1[atom]], n_angles, n_orders, own_firsts, own_points)
         out[:, atoms[atom]] = 0
-        own_e1, own_e2 = view(e1.ravel(), atom * n_sets * n_tr), view(e2.ravel(), atom * n_sets * n_tr)
+        own_e1, own_e2 = view(e1, atom * n_sets * n_tr), view(e2, atom * n_sets * n_tr)
         decay, echoes = (
-            view(e2_echo.ravel(), atom * n_sets * n_te),
-            view(out.ravel(), atoms[atom] * n_pulses),
+            view(e2_echo, atom * n_sets * n_te),
+            view(out, atoms[atom] * n_pulses),
         )
-        atom_diffusion = view(diffusion.ravel(), atom * diffusion.shape[1] * N_DIFFUSION_ROWS)
+        atom_diffusion = view(diffusion, atom * diffusion.shape[1] * N_DIFFUSION_ROWS)
         for group in range(n_groups):
             contract(weights[atom], nodes, group, own_tables)
             start(states, n_sets, n_states, z_start[atom], 0)

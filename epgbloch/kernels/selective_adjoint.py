@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from epgbloch.kernels.complex_adjoint import fold_adjoint, keep, restore, retreat, transverse_adjoint, unwind
-from epgbloch.kernels.complex_states import SIZE, advance, empty_states, fold, start, transverse, window_size
+from epgbloch.kernels.complex_states import SIZE, advance, fold, start, transverse, window_size, zero_states
 from epgbloch.kernels.lanes import (
     WIDTH,
     denormals_to_zero,
@@ -26,7 +26,7 @@ from epgbloch.kernels.selective import (
     lane_sum,
     set_factors,
 )
-from epgbloch.kernels.windows import clear, empty
+from epgbloch.kernels.windows import clear, zeros
 
 
 @njit(cache=True, nogil=True)
@@ -126,14 +126,14 @@ def adjoint(
     n_groups, _, n_angles, _ = nodes.shape
     n_tr, n_te, window, size = e1.shape[2], e2_echo.shape[2], window_size(n_states), n_states * LANES
     n_segments = (n_pulses + SLACK - 1) // SLACK
-    own_states, own_adjoint = empty_states(n_sets, n_states), empty_states(n_sets, n_states)
-    own_product = empty_states(1, n_states)
-    own_kept, own_past = empty(n_segments * n_sets * 6 * size), empty(SLACK * n_sets * 6 * size)
-    own_operator, own_folded, own_bar = empty(n_sets * SIZE), empty(n_sets * SIZE), empty(n_sets * SIZE)
-    own_transposed, own_slope, own_scratch = empty(n_sets * SIZE), empty(SIZE), empty(SIZE)
-    own_tables, own_points = empty(n_sets * n_angles * SIZE), empty(n_pulses * 3 * N_POINTS)
-    own_factors, own_factors_bar = empty(n_sets * 3 * LANES), empty(n_sets * 3 * LANES)
-    own_re, own_im, own_firsts = empty(n_sets * LANES), empty(n_sets * LANES), np.zeros(n_pulses, np.int64)
+    own_states, own_adjoint = zero_states(n_sets, n_states), zero_states(n_sets, n_states)
+    own_product = zero_states(1, n_states)
+    own_kept, own_past = zeros(n_segments * n_sets * 6 * size), zeros(SLACK * n_sets * 6 * size)
+    own_operator, own_folded, own_bar = zeros(n_sets * SIZE), zeros(n_sets * SIZE), zeros(n_sets * SIZE)
+    own_transposed, own_slope, own_scratch = zeros(n_sets * SIZE), zeros(SIZE), zeros(SIZE)
+    own_tables, own_points = zeros(n_sets * n_angles * SIZE), zeros(n_pulses * 3 * N_POINTS)
+    own_factors, own_factors_bar = zeros(n_sets * 3 * LANES), zeros(n_sets * 3 * LANES)
+    own_re, own_im, own_firsts = zeros(n_sets * LANES), zeros(n_sets * LANES), np.zeros(n_pulses, np.int64)
     states, states_bar, product = view(own_states, 0), view(own_adjoint, 0), view(own_product, 0)
     kept, past, operator, folded = (
         view(own_kept, 0),
@@ -154,13 +154,13 @@ def adjoint(
         view(own_re, 0),
         view(own_im, 0),
     )
-    slice_weights, by_pulse = view(lane_weights.ravel(), 0), view(rate, 0)
+    slice_weights, by_pulse = view(lane_weights, 0), view(rate, 0)
     settings = denormals_to_zero()
     for atom in range(n_atoms):
         if atom == 0 or i_b1[atom] != i_b1[atom - 1]:
             interpolations(position[i_b1[atom]], n_angles, 3, own_firsts, own_points)
-        own_e1, own_e2 = view(e1.ravel(), atom * n_sets * n_tr), view(e2.ravel(), atom * n_sets * n_tr)
-        decay, at = view(e2_echo.ravel(), atom * n_sets * n_te), atom * n_sets * n_pulses
+        own_e1, own_e2 = view(e1, atom * n_sets * n_tr), view(e2, atom * n_sets * n_tr)
+        decay, at = view(e2_echo, atom * n_sets * n_te), atom * n_sets * n_pulses
         for group in range(n_groups):
             contract(weights[atom], nodes, group, own_tables)
             start(states, n_sets, n_states, z_start[atom], 0)
@@ -244,9 +244,9 @@ def adjoint(
                         group,
                         slice_weights,
                         decay,
-                        view(echo_bar.ravel(), at + n),
+                        view(echo_bar, at + n),
                         (re, im),
-                        (states_bar, bar, view(decay_bar.ravel(), at + n), n_pulses),
+                        (states_bar, bar, view(decay_bar, at + n), n_pulses),
                     )
                     own_position_bar, own_rate_bar = _angle_adjoint(
                         n, n_angles, firsts, points, tables, by_pulse, b1_set, n_sets, bar, slope, scratch

@@ -14,7 +14,7 @@ _SHIFT = SLACK * LANES
 
 
 @njit(cache=True, nogil=True)
-def empty(size):
+def zeros(size):
     """Return zeros, float32, that start at a cache line: vectors across two lines take twice as long."""
     raw = np.zeros(size + 16, np.float32)
     first = (-raw.ctypes.data % 64) // 4

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from epgbloch import EPGBloch, RFPulse, Sequence, SignalModel, Tissue
+from epgbloch.operators import angle_step
 from epgbloch.reference import epg_bloch, instantaneous_epg
 from epgbloch.trains import TRAINS
 
@@ -123,6 +124,19 @@ def test_atoms_that_relax_within_the_pulse_get_their_own_operators():
     # each atom against its own largest signal: the fast ones are weak
     for i_atom in range(3):
         assert relative_error(signal[i_atom], expected[i_atom]) < FLOAT32
+
+
+def test_neighbours_of_higher_b1_change_no_bit():
+    # flip angle x B1 on the last node that a table of a multiple of 16 angles still covers
+    pulse = RFPulse.rectangular(1e-3, n_steps=4)
+    sequence = Sequence(np.full(20, 27 * angle_step(pulse)), 10e-3, 5e-3, pulse=pulse)
+    tissue, engine = Tissue(1.0, 0.1, b1=[1.0, 1.3]), EPGBloch()
+    for alone, beside in zip(
+        engine.jacobian(sequence, tissue[:1], ("b1",)),
+        engine.jacobian(sequence, tissue, ("b1",)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(alone[..., 0, :], beside[..., 0, :])
 
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-4])

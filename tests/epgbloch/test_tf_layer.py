@@ -364,3 +364,19 @@ def test_example_of_the_documentation_prints_what_it_says(capsys):
     printed = [float(number) for number in capsys.readouterr().out.split()]
     # 0.01 from the rounding; perturbing the start by 1e-4 changes less
     np.testing.assert_allclose(printed, [float(number) for number in said.split(", ")], atol=0.011)
+
+
+def test_diffusion_attenuates_and_has_no_gradient_by_the_sequence():
+    angles = tf.constant(np.deg2rad(np.linspace(10, 80, 30)))
+    sequence = Sequence(angles.numpy(), 10e-3, 5e-3, spoiler_moment=2 * np.pi / 1e-4)
+    tissue = Tissue(1.0, 0.1, diffusion=3e-9)
+    expected = EPGBloch().signal(sequence, tissue)
+    result = signals(EPGBloch(), sequence, t1=1.0, t2=0.1, diffusion=3e-9)
+    np.testing.assert_array_equal(result.numpy(), expected)
+    with tf.GradientTape() as tape:
+        tape.watch(angles)
+        signal, _ = signals_and_derivatives(EPGBloch(), sequence, tissue, flip_angle=angles)
+        loss = tf.reduce_sum(tf.math.real(signal))
+    np.testing.assert_array_equal(signal.numpy(), expected)
+    with pytest.raises(ValueError, match="is not differentiated"):
+        tape.gradient(loss, angles)
