@@ -289,5 +289,28 @@ def phantom(
     )
 
 
+@app.command()
+def train(
+    training: Annotated[Path, typer.Argument(metavar="TRAINING", help="Training file (YAML).")],
+    out: OutFolder,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads of the processor. [default: all]")
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a surrogate network.
+
+    Makes the data set first if its file does not exist. Interrupted or killed, it continues when called
+    again with the same files: at most the minutes since the last checkpoint are lost. Writes weights with
+    a card, and the loss curve.
+    """
+    from jobs.options import at_least
+    from jobs.train import run_train
+
+    at_least(1, threads=threads)
+    run_train(training, out=out, threads=threads, console=Console(quiet))
+
+
 if __name__ == "__main__":
     main()

@@ -125,7 +125,7 @@ def load_protocol(path: str | Path) -> Protocol:
         path=path,
         text=text,
         sequence=sequence,
-        model=_engine(top),
+        model=read_engine(top),
         engine_given=top.has("engine"),
         grid=_grid(dictionary) if top.has("dictionary") else None,
         rank=dictionary.count("rank", DEFAULT_RANK),
@@ -168,7 +168,8 @@ def _axis(section: Section, key: str, default: float | None = None, **limits: fl
         return spacings[spacing](numbers[0], numbers[1], int(numbers[2]))
 
 
-def _engine(top: Section) -> EPGBloch:
+def read_engine(top: Section) -> EPGBloch:
+    """Engine with the settings of the section ``engine``."""
     section = top.section("engine", ("n_states", "tolerance", "n_subslices", "slice_extent"))
     with section.located():
         return EPGBloch(

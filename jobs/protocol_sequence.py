@@ -59,7 +59,7 @@ def read_sequence(protocol: Section) -> Sequence:
             phase=np.deg2rad(section.vector("phase_deg", 0.0)),
             inversion_time=1e-3 * section.number("inversion_time_ms", 0.0, at_least=0) if inverted else None,
             inversion_efficiency=section.number("inversion_efficiency", 1.0, at_least=0, at_most=1),
-            pulse=_pulse(section) if section.has("pulse") else None,
+            pulse=read_pulse(section) if section.has("pulse") else None,
             spoiling=spoiling,
             rf_spoiling_increment=float(np.deg2rad(section.number("rf_spoiling_increment_deg", 117.0))),
         )
@@ -104,8 +104,9 @@ def _train(sequence: Section) -> NDArray[np.float64]:
         return np.maximum(trains.spline(n_pulses, angles), 0.0)
 
 
-def _pulse(sequence: Section) -> RFPulse:
-    section = sequence.section("pulse", _every_key(_PULSE_KEYS))
+def read_pulse(parent: Section) -> RFPulse:
+    """RF pulse of the section ``pulse`` of `parent`."""
+    section = parent.section("pulse", _every_key(_PULSE_KEYS))
     section.require("shape", "duration_ms")
     shape = section.text("shape", tuple(_PULSE_KEYS), "")
     section.only(_PULSE_KEYS[shape], f"shape: {shape}")

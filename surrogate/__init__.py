@@ -1,0 +1,30 @@
+"""A recurrent network that takes the place of the engine.
+
+The modules `network`, `steps` and `training` need Keras, which takes seconds to import; they are not imported
+here.
+"""
+
+from surrogate.dataset import Dataset, DatasetError, Recipe, read_dataset
+from surrogate.generation import generate_dataset
+from surrogate.sampling import FAMILIES, Draw, Ranges, draw, seed_key
+from surrogate.size import CELLS, NetworkSize
+from surrogate.weights import Weights, WeightsError, read_weights, write_weights
+
+__all__ = [
+    "CELLS",
+    "FAMILIES",
+    "Dataset",
+    "DatasetError",
+    "Draw",
+    "NetworkSize",
+    "Ranges",
+    "Recipe",
+    "Weights",
+    "WeightsError",
+    "draw",
+    "generate_dataset",
+    "read_dataset",
+    "read_weights",
+    "seed_key",
+    "write_weights",
+]

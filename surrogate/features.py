@@ -1,0 +1,82 @@
+"""What the network reads: five numbers a pulse, three about the state before the first one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from surrogate.sampling import Ranges
+
+FEATURES = ("ln_t1", "ln_t2", "tr", "te", "angle")
+"""Inputs at each pulse: logarithms of T1 and T2 in seconds, TR and TE [s], flip angle times B1 [rad]."""
+INITIAL = ("mz", "d_ln_t1", "d_ln_t2")
+"""State before the first pulse: Mz and its derivatives by ln T1 and ln T2."""
+OUTPUTS = ("signal", "d_ln_t1", "d_ln_t2")
+"""Outputs at each pulse: signal of proton density 1 and its derivatives by ln T1 and ln T2."""
+
+
+def pulse_features(
+    t1: ArrayLike, t2: ArrayLike, tr: ArrayLike, te: ArrayLike, angle: ArrayLike
+) -> NDArray[np.float32]:
+    """Return the inputs of the network at every pulse, not normalised.
+
+    Parameters
+    ----------
+    t1, t2 : array_like, shape (n_signals,)
+        Relaxation times [s].
+    tr, te, angle : array_like, shape (n_signals, n_pulses) or (n_pulses,)
+        Repetition and echo times [s], flip angles times B1 [rad].
+
+    Returns
+    -------
+    ndarray, shape (n_signals, n_pulses, 5), float32
+        In the order of `FEATURES`.
+    """
+    columns = (np.log(np.asarray(t1))[:, None], np.log(np.asarray(t2))[:, None], tr, te, angle)
+    return np.stack(np.broadcast_arrays(*(np.asarray(c, np.float32) for c in columns)), axis=-1)
+
+
+def initial_state(
+    t1: ArrayLike, inversion_delay: ArrayLike, inversion_efficiency: ArrayLike
+) -> NDArray[np.float32]:
+    """Return Mz right before the first pulse and its derivatives by ln T1 and ln T2.
+
+    Mz = 1 - 2 efficiency exp(-delay / T1) after an inversion, 1 without. The published network reads the
+    vector (0, 0, Mz) instead, with Mz = +1 or -1; the derivatives tell an inversion delay from an imperfect
+    inversion, and are what the outputs begin with.
+
+    Parameters
+    ----------
+    t1 : array_like, shape (n_signals,)
+        Longitudinal relaxation times [s].
+    inversion_delay : array_like, shape () or (n_signals,)
+        Time from the inversion to the start of the first pulse [s]; not a number without inversion.
+    inversion_efficiency : array_like, shape () or (n_signals,)
+        Efficiency of the inversion.
+
+    Returns
+    -------
+    ndarray, shape (n_signals, 3), float32
+        Mz, dMz / d ln T1, and 0.
+    """
+    ratio = np.asarray(inversion_delay, np.float64) / np.asarray(t1, np.float64)
+    lost = np.nan_to_num(2 * np.asarray(inversion_efficiency) * np.exp(-ratio))
+    slope = np.nan_to_num(-lost * ratio)
+    return np.stack([1 - lost, slope, np.zeros_like(lost)], axis=-1).astype(np.float32)
+
+
+def normalisation(ranges: Ranges) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return centre and half width of every input's range, two vectors of shape (5,).
+
+    Inputs minus centre, over half width, lie in -1 ... 1.
+    """
+    limits = np.array(
+        [
+            np.log(ranges.t1),
+            np.log(ranges.t2),
+            ranges.tr,
+            np.multiply(ranges.te_over_tr, ranges.tr),
+            (0.0, ranges.largest_flip_angle),
+        ]
+    )
+    return limits.mean(axis=1), np.diff(limits, axis=1)[:, 0] / 2

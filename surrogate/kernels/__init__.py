@@ -1,0 +1,1 @@
+"""Compiled kernels of gated recurrent networks: plain contiguous arrays and sizes only, no checks."""

@@ -1,0 +1,267 @@
+"""Training of networks: windows that grow, exact continuation after interruptions."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from epgbloch import __version__
+from surrogate.batches import Batch, batch_of, shuffled
+from surrogate.checkpoint import State, read_checkpoint, write_checkpoint
+from surrogate.dataset import Dataset
+from surrogate.metrics import ErrorSums
+from surrogate.sampling import Ranges
+from surrogate.settings import Settings
+from surrogate.size import NetworkSize
+from surrogate.steps import KerasSteps, KernelSteps, Steps, has_accelerator
+from surrogate.weights import Weights
+
+_CHECK_BATCH = 100
+"""Signals that are validated at a time."""
+
+
+class TrainingError(ValueError):
+    """A training that cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How far a training is.
+
+    Attributes
+    ----------
+    done, total : int
+        Simulated pulses that were trained on, and that there are in all.
+    history : list of dict
+        One entry for each validation, with plain numbers: ``stage``, ``epoch``, ``window`` (its pulses),
+        ``pulses`` (trained on so far), ``seconds``, ``learning_rate``, ``loss`` (mean over the batches since
+        the last validation), and over the validation signals in full length ``validation_loss``,
+        ``signal_nrmse`` and ``derivative_nrmse``.
+    is_saved : bool
+        Whether a checkpoint was just written.
+    """
+
+    done: int
+    total: int
+    history: list[dict[str, Any]]
+    is_saved: bool
+
+
+def train(
+    dataset: Dataset,
+    size: NetworkSize,
+    settings: Settings,
+    checkpoint: Path,
+    *,
+    n_threads: int = 1,
+    checkpoint_seconds: float = 300.0,
+    report: Callable[[Report], None] | None = None,
+) -> Weights:
+    """Train a network, or continue where an earlier call was interrupted.
+
+    Continuing gives the same weights as an uninterrupted training: bit for bit with the kernels and the same
+    number of threads, to rounding on an accelerator.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Signals; the first ones are trained on, see `Settings`.
+    size : NetworkSize
+        Size of the network.
+    settings : Settings
+        How it is trained.
+    checkpoint : Path
+        File for the state, written at least every `checkpoint_seconds` and at the end.
+    n_threads : int
+        Threads of the kernels.
+    checkpoint_seconds : float
+        Time between two checkpoints [s], which a kill loses at most.
+    report : callable, optional
+        Called after every step.
+
+    Returns
+    -------
+    Weights
+        Those with the least validation loss, with a card.
+
+    Raises
+    ------
+    TrainingError
+        If the data set is too small or its signals too short, the method does not fit, or the loss is no
+        longer finite.
+    CheckpointError
+        If the checkpoint is damaged or belongs to another training.
+    """
+    training, validation = _split(dataset, settings)
+    ranges = Ranges(**dataset.recipe["ranges"])
+    method = _method(size, settings)
+    steps = _steps(method, size, ranges, settings, n_threads)
+    identity = {"data": dataset.sha256, "size": asdict(size), **asdict(settings), "method": method}
+    state = read_checkpoint(checkpoint, identity)
+    if state is None:
+        state = State(steps.state())
+    else:
+        steps.restore(state.steps)
+    started = time.monotonic() - state.seconds
+    saved = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved
+        saved = time.monotonic()
+        state.steps, state.seconds = steps.state(), saved - started
+        write_checkpoint(checkpoint, state, identity)
+
+    def tell(is_saved: bool) -> None:
+        if report is not None:
+            report(Report(state.pulses, settings.total_pulses, state.history, is_saved))
+
+    while not state.finished:
+        stage = settings.stages[state.stage]
+        order = (settings.seed, state.stage, state.epoch)
+        for batch in _ahead(shuffled(training, settings.batch_size, stage.pulses, order, state.batch)):
+            loss = steps.step(batch, settings.learning_rate_at(state.pulses, state.n_steps))
+            if not np.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at stage {state.stage + 1}, epoch {state.epoch + 1}, batch "
+                    f"{state.batch + 1}; lower learning_rate or clip_norm and start again"
+                )
+            state.count(settings.batch_size * stage.pulses, loss)
+            is_due = time.monotonic() - saved > checkpoint_seconds
+            if is_due:
+                save()
+            tell(is_due)
+        _end_epoch(state, settings, steps, validation, time.monotonic() - started)
+        if state.finished:
+            save()
+            tell(True)
+    card = _card(dataset, settings, method, state)
+    return Weights(size, ranges, tuple(state.best), card)
+
+
+def _split(dataset: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
+    """Signals for training and validation."""
+    end = settings.training_signals + settings.validation_signals
+    if end > dataset.n_signals:
+        raise TrainingError(
+            f"training_signals={settings.training_signals} and validation_signals="
+            f"{settings.validation_signals} exceed the {dataset.n_signals} signals of the data set; lower "
+            "them or generate more"
+        )
+    longest = max(stage.pulses for stage in settings.stages)
+    if longest > dataset.n_pulses:
+        raise TrainingError(
+            f"stages: windows of {longest} pulses are longer than the signals, {dataset.n_pulses} pulses; "
+            "shorten them"
+        )
+    return dataset[: settings.training_signals], dataset[settings.training_signals : end]
+
+
+def _method(size: NetworkSize, settings: Settings) -> str:
+    """What computes the gradients."""
+    if settings.method == "auto":
+        return "kernels" if size.cell == "gru" and not has_accelerator() else "keras"
+    if settings.method == "kernels" and size.cell != "gru":
+        raise TrainingError(f"method='kernels' needs cell='gru', not {size.cell!r}; use method='keras'")
+    return settings.method
+
+
+def _steps(method: str, size: NetworkSize, ranges: Ranges, settings: Settings, n_threads: int) -> Steps:
+    common: dict[str, Any] = {
+        "output_weights": settings.output_weights,
+        "clip_norm": settings.clip_norm,
+        "seed": settings.seed,
+    }
+    if method == "keras":
+        return KerasSteps(size, ranges, **common, precision=settings.precision)
+    if settings.precision != "float32":
+        raise TrainingError(f"precision={settings.precision!r} needs method='keras'; use 'float32'")
+    longest = max(stage.pulses for stage in settings.stages)
+    return KernelSteps(
+        size, ranges, **common, batch_size=settings.batch_size, n_pulses=longest, n_threads=n_threads
+    )
+
+
+def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Prepare the next batch while one is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = pool.submit(next, batches, None)
+            yield batch
+
+
+def _end_epoch(state: State, settings: Settings, steps: Steps, validation: Dataset, seconds: float) -> None:
+    """Go on to the next epoch or stage; validate after as much work as an epoch of full length."""
+    stage, number = settings.stages[state.stage], state.stage
+    state.epoch, state.batch = state.epoch + 1, 0
+    ends_stage = state.epoch == stage.epochs
+    is_last = number == len(settings.stages) - 1
+    if ends_stage or state.unchecked >= settings.training_signals * validation.n_pulses:
+        entry = {
+            "stage": number + 1,
+            "epoch": state.epoch,
+            "window": stage.pulses,
+            "pulses": state.pulses,
+            "seconds": seconds,
+            "learning_rate": settings.learning_rate_at(state.pulses, state.n_steps),
+            "loss": state.loss_sum / max(state.loss_count, 1),
+            **_validate(steps, validation, settings),
+        }
+        if not state.best or entry["validation_loss"] < min(e["validation_loss"] for e in state.history):
+            state.best, state.waited = steps.weights(), 0
+        elif is_last:
+            state.waited += 1
+        state.history.append(entry)
+        state.unchecked = state.loss_count = 0
+        state.loss_sum = 0.0
+    if ends_stage:
+        state.stage, state.epoch = number + 1, 0
+    state.finished = (ends_stage and is_last) or (
+        settings.patience is not None and state.waited >= settings.patience
+    )
+
+
+def _validate(steps: Steps, validation: Dataset, settings: Settings) -> dict[str, Any]:
+    """Errors over the validation signals in full length."""
+    sums = ErrorSums()
+    for start in range(0, validation.n_signals, _CHECK_BATCH):
+        batch = batch_of(validation, slice(start, start + _CHECK_BATCH), validation.n_pulses)
+        sums.add(steps.outputs(batch), batch.targets)
+    errors = sums.errors()
+    return {
+        "validation_loss": float(np.dot(settings.output_weights, errors.mean_absolute)),
+        "signal_nrmse": errors.signal,
+        "derivative_nrmse": errors.derivative,
+    }
+
+
+def _card(dataset: Dataset, settings: Settings, method: str, state: State) -> dict[str, Any]:
+    """What the network was trained on and how."""
+    best = min(state.history, key=lambda entry: entry["validation_loss"])
+    card = {
+        "data": {"recipe": dataset.recipe, "sha256": dataset.sha256},
+        "training": asdict(settings) | {"method": method},
+        "trained": {
+            "seconds": state.seconds,
+            "steps": state.n_steps,
+            "pulses": state.pulses,
+            "processor": platform.processor() or platform.machine(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {
+                "epgbloch": __version__,
+                **{name: metadata.version(name) for name in ("numpy", "numba", "keras")},
+            },
+        },
+        "validation": best,
+    }
+    return json.loads(json.dumps(card))  # tuples become the lists that a file holds

@@ -1,0 +1,211 @@
+"""Training ends with the same weights, however often it is interrupted."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import surrogate.training
+from surrogate import NetworkSize, Weights
+from surrogate.checkpoint import CheckpointError
+from surrogate.network import network_of
+from surrogate.settings import Settings, Stage
+from surrogate.training import TrainingError, train
+
+SIZE = NetworkSize(1, 8)
+SETTINGS = Settings(
+    stages=(Stage(10, 4), Stage(101, 3)),
+    training_signals=16,
+    validation_signals=6,
+    batch_size=5,
+    warmup_steps=5,
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, dataset):
+    """Weights of an uninterrupted training, and its last report."""
+    reports = []
+    path = tmp_path_factory.mktemp("training") / "c.npz"
+    weights = train(dataset, SIZE, SETTINGS, path, report=reports.append)
+    return weights, reports
+
+
+def assert_same(weights: Weights, expected: Weights):
+    for a, b in zip(weights.arrays, expected.arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for name in ("loss", "validation_loss", "signal_nrmse", "pulses"):
+        assert weights.card["validation"][name] == expected.card["validation"][name]
+
+
+def test_reports_count_pulses_and_validations(finished):
+    _, reports = finished
+    # 3 batches of 5 signals an epoch
+    assert SETTINGS.total_pulses == 15 * (10 * 4 + 101 * 3)
+    assert [r.done for r in reports[:3]] == [50, 100, 150]
+    assert reports[-1].done == reports[-1].total == SETTINGS.total_pulses
+    assert [r.is_saved for r in reports] == [False] * 21 + [True]
+    # at the end of each stage; of each epoch of full length it takes 16 signals, not 15
+    places = [(entry["stage"], entry["epoch"], entry["window"]) for entry in reports[-1].history]
+    assert places == [(1, 4, 10), (2, 2, 101), (2, 3, 101)]
+
+
+def test_card_tells_data_settings_and_errors(finished, dataset):
+    weights, reports = finished
+    best = min(reports[-1].history, key=lambda entry: entry["validation_loss"])
+    assert weights.card["validation"] == best
+    assert weights.card["data"]["sha256"] == dataset.sha256
+    assert weights.card["data"]["recipe"]["seed"] == 5
+    assert weights.card["training"]["batch_size"] == 5
+    assert weights.card["training"]["method"] == "kernels"
+    assert weights.card["trained"]["steps"] == 21
+    assert weights.size == SIZE
+
+
+def test_validation_errors_are_those_of_the_weights(finished, dataset):
+    """Keras, on the signals that follow the training signals."""
+    weights, _ = finished
+    network = network_of(weights)
+    batch = surrogate.training.batch_of(dataset, slice(16, 22), 101)
+    outputs = network.predict_on_batch({"pulses": batch.pulses, "initial": batch.initial})
+    error = np.abs(outputs - batch.targets).mean(axis=(0, 1)).sum()
+    # float32
+    assert weights.card["validation"]["validation_loss"] == pytest.approx(error, rel=1e-4)
+    nrmse = np.linalg.norm((outputs - batch.targets)[..., 0]) / np.linalg.norm(batch.targets[..., 0])
+    assert weights.card["validation"]["signal_nrmse"] == pytest.approx(nrmse, rel=1e-4)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("steps", [1, 6, 14, 20])
+def test_interrupted_training_continues_exactly(tmp_path, dataset, finished, steps):
+    """With a checkpoint at every step, interrupted after some."""
+    seen = []
+
+    def interrupt(report):
+        seen.append(report.done)
+        if len(seen) == steps:
+            raise StopError
+
+    path = tmp_path / "c.npz"
+    with pytest.raises(StopError):
+        train(dataset, SIZE, SETTINGS, path, checkpoint_seconds=0.0, report=interrupt)
+    weights = train(dataset, SIZE, SETTINGS, path, report=lambda report: seen.append(report.done))
+    assert_same(weights, finished[0])
+    assert len(seen) == 22  # no step twice
+    assert os.listdir(tmp_path) == ["c.npz"]
+
+
+def test_finished_training_returns_at_once(tmp_path, dataset, finished):
+    path = tmp_path / "c.npz"
+    train(dataset, SIZE, SETTINGS, path)
+    reports = []
+    assert_same(train(dataset, SIZE, SETTINGS, path, report=reports.append), finished[0])
+    assert reports == []
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from surrogate import NetworkSize, read_dataset
+from surrogate.settings import Settings, Stage
+from surrogate.training import train
+settings = Settings(
+    stages=(Stage(10, 4), Stage(101, 3)),
+    training_signals=16,
+    validation_signals=6,
+    batch_size=5,
+    warmup_steps=5,
+)
+train(
+    read_dataset(sys.argv[1]),
+    NetworkSize(1, 8),
+    settings,
+    Path(sys.argv[2]),
+    checkpoint_seconds=0.0,
+    report=lambda report: print(report.done, flush=True),
+)
+"""
+
+
+def test_killed_training_continues_exactly(tmp_path, dataset_path, dataset, finished):
+    path = tmp_path / "c.npz"
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, dataset_path, path],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as child:
+        for _ in range(8):
+            child.stdout.readline()
+        child.send_signal(signal.SIGKILL)
+    assert path.exists()
+    assert_same(train(dataset, SIZE, SETTINGS, path), finished[0])
+
+
+def test_best_weights_are_kept_and_patience_ends(tmp_path, dataset):
+    """A learning rate that is far too high from some step on: later validations are worse."""
+    settings = replace(
+        SETTINGS,
+        stages=(Stage(101, 20),),
+        training_signals=15,
+        learning_rate=3.0,
+        final_learning_rate=3.0,
+        warmup_steps=60,
+        patience=3,
+    )
+    reports = []
+    weights = train(dataset, SIZE, settings, tmp_path / "c.npz", report=reports.append)
+    losses = [entry["validation_loss"] for entry in reports[-1].history]
+    assert weights.card["validation"]["validation_loss"] == min(losses) < losses[-1]
+    assert len(losses) == int(np.argmin(losses)) + 1 + 3 < 20
+    assert train(dataset, SIZE, settings, tmp_path / "c.npz").card["validation"] == weights.card["validation"]
+
+
+def test_keras_method_trains_lstm(tmp_path, dataset):
+    settings = replace(SETTINGS, stages=(Stage(20, 4),), learning_rate=1e-2)
+    reports = []
+    size = NetworkSize(1, 8, "lstm")
+    weights = train(dataset, size, settings, tmp_path / "c.npz", report=reports.append)
+    assert weights.card["training"]["method"] == "keras"
+    assert reports[-1].done == reports[-1].total
+    again = train(dataset, size, settings, tmp_path / "c.npz")
+    for a, b in zip(weights.arrays, again.arrays, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("size", "changes", "message"),
+    [
+        (SIZE, {"training_signals": 19}, "exceed the 24 signals of the data set"),
+        (SIZE, {"stages": (Stage(102, 1),)}, "windows of 102 pulses are longer than the signals, 101 pulses"),
+        (SIZE, {"precision": "mixed_float16"}, "needs method='keras'"),
+        (NetworkSize(1, 8, "lstm"), {"method": "kernels"}, "needs cell='gru'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(tmp_path, dataset, size, changes, message):
+    with pytest.raises(TrainingError, match=message):
+        train(dataset, size, replace(SETTINGS, **changes), tmp_path / "c.npz")
+
+
+def test_loss_that_is_not_finite_ends_training(tmp_path, dataset):
+    broken = replace(dataset, targets=np.where(np.arange(24)[:, None, None] == 3, np.nan, dataset.targets))
+    with pytest.raises(TrainingError, match=r"the loss is nan at stage 1, epoch 1, batch \d; lower"):
+        train(broken, SIZE, SETTINGS, tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize(
+    ("size", "changes"),
+    [(NetworkSize(1, 9), {}), (SIZE, {"batch_size": 4}), (SIZE, {"stages": (Stage(10, 4), Stage(101, 4))})],
+)
+def test_checkpoint_of_another_training_is_refused(tmp_path, dataset, size, changes):
+    train(dataset, SIZE, SETTINGS, tmp_path / "c.npz")
+    with pytest.raises(CheckpointError, match="belongs to a training with"):
+        train(dataset, size, replace(SETTINGS, **changes), tmp_path / "c.npz")
