@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from epgbloch import Sequence, Tissue
 from surrogate.sampling import Ranges
 
-_ROUNDING = 1e-9
-"""Relative room for the rounding of decimal numbers at the ends of the ranges."""
+_ROUNDING = 1e-6
+"""Relative room for values at the ends of the ranges that were rounded to single precision."""
 
 
 class OutOfRangeError(ValueError):
