@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from surrogate.features import OUTPUTS, normalisation
 from surrogate.kernels.gru import predict
+from surrogate.kernels.inputs import time_first
 from surrogate.processor import Packing
 from surrogate.weights import Weights
 
@@ -58,10 +59,8 @@ class Inference:
         ndarray, shape (n_signals, n_pulses, 3), float32
             In the order of `features.OUTPUTS`.
         """
-        n_signals, n_pulses, n_features = pulses.shape
-        inputs = np.empty((n_pulses, n_signals, n_features), np.float32)
-        np.subtract(pulses.swapaxes(0, 1), self._center, out=inputs)
-        inputs *= self._factor
+        n_signals, n_pulses, _ = pulses.shape
+        inputs = time_first(pulses, self._center, self._factor)
         padded = np.empty((n_pulses, n_signals, self._packing.n_outputs), np.float32)
         predict(self._flat, inputs, initial, self._packing.size.layers, self._packing.width, padded)
         return padded[..., : len(OUTPUTS)].swapaxes(0, 1)

@@ -100,7 +100,7 @@ class GRUSurrogate:
         description = [asdict(self.weights.size), self.weights.ranges.to_dict(), self._pulse]
         digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
         for array in self.weights.arrays:
-            digest.update(np.ascontiguousarray(array, "<f4"))
+            digest.update(array.astype("<f4").tobytes())
         return {"model": "GRUSurrogate", "network": self._name, "sha256": digest.hexdigest()}
 
     def signal(
