@@ -6,8 +6,10 @@ here.
 
 from surrogate.dataset import Dataset, DatasetError, Recipe, read_dataset
 from surrogate.generation import generate_dataset
+from surrogate.limits import OutOfRangeError
 from surrogate.sampling import FAMILIES, Draw, Ranges, draw, seed_key
 from surrogate.size import CELLS, NetworkSize
+from surrogate.surrogate import GRUSurrogate, shipped_networks
 from surrogate.weights import Weights, WeightsError, read_weights, write_weights
 
 __all__ = [
@@ -16,7 +18,9 @@ __all__ = [
     "Dataset",
     "DatasetError",
     "Draw",
+    "GRUSurrogate",
     "NetworkSize",
+    "OutOfRangeError",
     "Ranges",
     "Recipe",
     "Weights",
@@ -26,5 +30,6 @@ __all__ = [
     "read_dataset",
     "read_weights",
     "seed_key",
+    "shipped_networks",
     "write_weights",
 ]

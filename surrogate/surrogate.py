@@ -1,0 +1,224 @@
+"""The trained network as a signal model, in place of the engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from epgbloch import Sequence, Tissue
+from epgbloch._checks import require_count
+from epgbloch.engine import _available_cores
+from surrogate.features import initial_state, pulse_features
+from surrogate.inference import BLOCK, Inference
+from surrogate.limits import check_known, check_ranges
+from surrogate.weights import Weights, WeightsError, read_weights
+
+PARAMETERS = ("t1", "t2", "ln_t1", "ln_t2")
+"""Tissue parameters that the network gives derivatives by."""
+_FOLDER = Path(__file__).parent / "trained"
+_OUTPUT = {"t1": 1, "t2": 2}
+"""Place of the derivatives by ln T1 and ln T2 in `features.OUTPUTS`."""
+Progress = Callable[[int, int], None]
+"""Called as progress(atoms done, atoms in all)."""
+
+
+def shipped_networks() -> tuple[str, ...]:
+    """Return the names of the trained networks that come with the package."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.npz")))
+
+
+class GRUSurrogate:
+    """Signals and derivatives from a trained network of gated recurrent units, an approximation.
+
+    The network reads ln T1, ln T2, TR, TE and the flip angle times B1 at every pulse (Liu et al., NMR Biomed
+    2021, e4527, section 2.2). It knows one RF pulse, one spoiler in every TR and a constant RF phase, and
+    neither off-resonance nor diffusion; anything else is refused. Its card states its errors.
+
+    Parameters
+    ----------
+    weights : str, path-like or Weights
+        Name of a shipped network (see `shipped_networks`), a file of `write_weights` (a path, or a string
+        that ends in ".npz"), or the weights themselves. "published" has the size of the published network.
+    n_threads : int or None
+        Threads; None: all cores that the process may use. The result does not depend on it.
+    extrapolate : bool
+        Whether parameters may leave the ranges that the network was trained on; the error there is unknown.
+
+    Attributes
+    ----------
+    weights : Weights
+        The network, with its ranges and its card.
+
+    Raises
+    ------
+    ValueError
+        If there is no network of that name, its cells are not GRU cells, or `n_threads` is not a count.
+    WeightsError
+        If the weights are damaged, or their card does not say what RF pulse they know.
+    OSError
+        If the file cannot be opened.
+
+    Examples
+    --------
+    >>> model = GRUSurrogate()
+    >>> sequence = Sequence(angles, 10e-3, 5e-3, inversion_time=20e-3, pulse=RFPulse.gaussian(1e-3, 3e-3))
+    >>> signal = model.signal(sequence, Tissue(t1=[0.8, 1.2], t2=0.08))
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | Weights = "published",
+        *,
+        n_threads: int | None = None,
+        extrapolate: bool = False,
+    ) -> None:
+        if n_threads is not None:
+            require_count("n_threads", n_threads)
+        self._name, self.weights = _find(weights)
+        self._inference = Inference(self.weights)
+        self._n_threads, self._extrapolate = n_threads, extrapolate
+        try:
+            pulse = self.weights.card["data"]["recipe"]["pulse"]
+            self._pulse = {key: pulse[key] for key in ("name", "duration", "center", "fingerprint")}
+        except (KeyError, TypeError) as error:
+            raise WeightsError(
+                f"weights: the card of network {self._name} does not describe an RF pulse (data, recipe, "
+                "pulse); use weights that epgbloch trained"
+            ) from error
+
+    def settings(self) -> dict[str, Any]:
+        """Return what identifies the model in a stored dictionary; threads do not."""
+        description = [asdict(self.weights.size), self.weights.ranges.to_dict(), self._pulse]
+        digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+        for array in self.weights.arrays:
+            digest.update(array.astype("<f4").tobytes())
+        return {"model": "GRUSurrogate", "network": self._name, "sha256": digest.hexdigest()}
+
+    def signal(
+        self, sequence: Sequence, tissue: Tissue, *, progress: Progress | None = None
+    ) -> NDArray[np.complex64]:
+        """Return the echoes of every atom for a proton density of 1.
+
+        Parameters
+        ----------
+        sequence : Sequence
+            The pulse train, of any length; the error of trains longer than the network saw grows.
+        tissue : Tissue
+            The atoms.
+        progress : callable, optional
+            Called as progress(atoms done, atoms in all) from the calling thread.
+
+        Returns
+        -------
+        ndarray, shape (n_atoms, n_pulses), complex64
+            As from `EPGBloch.signal`, with imaginary parts of exactly 0.
+
+        Raises
+        ------
+        OutOfRangeError
+            If a parameter lies outside the ranges of the network and `extrapolate` is false.
+        ValueError
+            If the sequence or the tissue has something that the network does not read.
+        """
+        return self._run(sequence, tissue, (), progress)[0]
+
+    def jacobian(
+        self,
+        sequence: Sequence,
+        tissue: Tissue,
+        wrt: tuple[str, ...] = ("t1", "t2"),
+        *,
+        progress: Progress | None = None,
+    ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """Return the echoes and their derivatives by tissue parameters, all outputs of the network.
+
+        Parameters
+        ----------
+        sequence, tissue, progress
+            As for `signal`.
+        wrt : tuple of str
+            Parameters: "t1", "t2" [1/s], or "ln_t1", "ln_t2".
+
+        Returns
+        -------
+        signal : ndarray, shape (n_atoms, n_pulses), complex64
+            As from `signal`.
+        derivatives : ndarray, shape (n_wrt, n_atoms, n_pulses), complex64
+            Derivatives of the signal, with imaginary parts of exactly 0.
+
+        Raises
+        ------
+        OutOfRangeError
+            If a parameter lies outside the ranges of the network and `extrapolate` is false.
+        ValueError
+            If a name in `wrt` is unknown or given twice, or the sequence or the tissue has something that the
+            network does not read.
+        """
+        for name in wrt:
+            if name not in PARAMETERS:
+                raise ValueError(
+                    f"wrt: {name!r} must be one of {', '.join(PARAMETERS)}, the derivatives that the network "
+                    "learned; EPGBloch has more"
+                )
+        if len(set(wrt)) < len(wrt):
+            raise ValueError(f"wrt={wrt} names a parameter twice; name each once")
+        result = self._run(sequence, tissue, wrt, progress)
+        return result[0], result[1:]
+
+    def _run(
+        self, sequence: Sequence, tissue: Tissue, wrt: tuple[str, ...], progress: Progress | None
+    ) -> NDArray[np.complex64]:
+        """Signals and derivatives, shape (1 + len(wrt), n_atoms, n_pulses)."""
+        check_known(sequence, tissue, self._pulse)
+        if not self._extrapolate:
+            check_ranges(sequence, tissue, self.weights.ranges)
+        delay = np.nan if sequence.inversion_time is None else sequence.inversion_time - self._pulse["center"]
+        result = np.zeros((1 + len(wrt), tissue.n_atoms, sequence.n_pulses), np.complex64)
+
+        def work(rows: slice) -> int:
+            atoms = tissue[rows]
+            angle = sequence.flip_angle * atoms.b1[:, np.newaxis]
+            outputs = self._inference.outputs(
+                pulse_features(atoms.t1, atoms.t2, sequence.tr, sequence.te, angle),
+                initial_state(atoms.t1, delay, sequence.inversion_efficiency),
+            )
+            result.real[0, rows] = outputs[..., 0]
+            for derivative, name in zip(result.real[1:, rows], wrt, strict=True):
+                parameter = name.removeprefix("ln_")
+                derivative[:] = outputs[..., _OUTPUT[parameter]]
+                if name == parameter:
+                    derivative /= getattr(atoms, parameter)[:, np.newaxis]
+            return rows.stop
+
+        n_threads = self._n_threads or _available_cores()
+        size = min(BLOCK, -(-tissue.n_atoms // n_threads))
+        blocks = [slice(i, min(i + size, tissue.n_atoms)) for i in range(0, tissue.n_atoms, size)]
+        with ThreadPoolExecutor(n_threads) as pool:
+            for n_done in pool.map(work, blocks):
+                if progress is not None:
+                    progress(n_done, tissue.n_atoms)
+        return result
+
+
+def _find(weights: str | os.PathLike[str] | Weights) -> tuple[str, Weights]:
+    """Name of a network and its weights."""
+    if isinstance(weights, Weights):
+        return "unnamed", weights
+    if not isinstance(weights, str) or weights.endswith(".npz"):
+        return Path(weights).stem, read_weights(weights)
+    names = shipped_networks()
+    if weights not in names:
+        raise ValueError(
+            f"weights={weights!r} is none of the shipped networks ({', '.join(names) or 'there are none'}); "
+            "give one of these names or a file of weights, *.npz"
+        )
+    return weights, read_weights(_FOLDER / f"{weights}.npz")
