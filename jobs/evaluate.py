@@ -98,6 +98,7 @@ def run_evaluate(
         "parameters": sum(array.size for array in weights.arrays),
         "trained": weights.card["trained"],
         "training": weights.card["training"],
+        "recipe": recipe.to_dict(),
         "test": {
             "signals": int(rows.size),
             "pulses": dataset.n_pulses,
