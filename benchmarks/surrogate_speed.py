@@ -10,18 +10,23 @@ import os
 import statistics
 import time
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
+import keras
+import numba
 import numpy as np
+import tensorflow as tf
 from cases import N_STATES
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from measure import machine, write_results
 from rich.console import Console
 
-from epgbloch import EPGBloch, RFPulse, Sequence, Tissue
+from epgbloch import EPGBloch, RFPulse, Sequence, Tissue, __version__
 from epgbloch.trains import sin_squared
 from surrogate import GRUSurrogate, Weights, shipped_networks
 from surrogate.features import initial_state, pulse_features
+from surrogate.network import network_of
 
 SIZES = (100, 1000, 10_000, 100_000)
 LENGTHS = (336, 1120)
@@ -57,10 +62,6 @@ class KerasSignals:
     """Signals by Keras, compiled by XLA, in batches of one size."""
 
     def __init__(self, weights: Weights):
-        import tensorflow as tf
-
-        from surrogate.network import network_of
-
         network = network_of(weights)
         # the derivatives are a small part of the last layer and stay in
         self._network = tf.function(
@@ -119,9 +120,6 @@ def errors(candidates, n_pulses):
 
 def draw(record):
     """Time against the number of signals, a panel for each length."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (length, found) in zip(
@@ -155,7 +153,10 @@ def main():
         "date": date.today().isoformat(),
         "machine": machine(),
         "threads": n_threads,
-        "versions": {name: version(name) for name in ("epgbloch", "keras", "tensorflow", "numpy", "numba")},
+        "versions": {
+            "epgbloch": __version__,
+            **{module.__name__: module.__version__ for module in (keras, tf, np, numba)},
+        },
         "signals": sizes,
         "wall_s": {str(length): measured(candidates, length, sizes, console) for length in LENGTHS},
         "nrmse_against_states_for_1e-4": {str(length): errors(candidates, length) for length in LENGTHS},

@@ -188,7 +188,8 @@ def _report(result: dict[str, Any], console: Console) -> None:
     groups = {
         **{name.replace("_", " "): entry for name, entry in result["conditions"].items()},
         **{f"{entry['pulses']} pulses": entry for entry in result["lengths"]["rows"]},
-        **{name.replace("_", " "): entry for name, entry in result["mixtures"].items()},
+        "two families": result["mixtures"]["two_parts"],
+        "Spline11, PieceConstant5, 1500 pulses": result["mixtures"]["spline11_piece_constant5"],
     }
     console.table(
         ("", "signals", "signal", "derivatives", "median signal", "95 % of signals below"),

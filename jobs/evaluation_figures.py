@@ -28,7 +28,7 @@ def draw_map(path: Path, result: dict[str, Any]) -> None:
     part = result["map"]
     edges = [1e3 * np.array(part[name]) for name in ("t2_edges", "t1_edges")]
     for axes, name, title in zip(
-        figure.subplots(1, 2, sharey=True), ("signal", "derivative"), ("signals", "derivatives"), strict=True
+        figure.subplots(1, 2, sharey=True), ("signal", "derivative"), ("signal", "derivatives"), strict=True
     ):
         values = 100 * np.array(part[name], float)  # None becomes not a number
         mesh = axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap="viridis")
@@ -56,6 +56,8 @@ def draw_lengths(path: Path, result: dict[str, Any]) -> None:
 
 def draw_outside(path: Path, result: dict[str, Any]) -> None:
     """Draw the growth of the error outside the ranges."""
+    from matplotlib.ticker import LogFormatter
+
     figure = _figure(10, 4.2)
     for i, (axes, title) in enumerate(
         zip(figure.subplots(1, 2, sharey=True), ("signals", "derivatives"), strict=True)
@@ -70,6 +72,8 @@ def draw_outside(path: Path, result: dict[str, Any]) -> None:
             )
         axes.set(xlabel="factor beyond the limit of the range", title=f"Outside the ranges: {title}")
         _plain(axes)
+        for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            axis_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         if i == 0:
             axes.set_ylabel("NRMSE [%]")
             axes.legend(frameon=False, fontsize=8)
@@ -101,8 +105,16 @@ def draw_examples(path: Path, result: dict[str, Any]) -> None:
         column[4].set(ylabel="error of the signal", xlabel="pulse")
         for axes in column:
             _plain(axes)
-    grid[1, 0].legend(frameon=False, fontsize=8, title="engine (T1/T2); dashes: surrogate", title_fontsize=8)
-    figure.savefig(path, format="png", dpi=90)
+    lines = grid[1, 0].get_lines()[::2]
+    figure.legend(
+        lines,
+        [f"{line.get_label()} (T1/T2)" for line in lines],
+        title="engine; dashes: surrogate",
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+    )
+    figure.savefig(path, format="png", dpi=75)
 
 
 FIGURES = {"map": draw_map, "lengths": draw_lengths, "outside": draw_outside, "examples": draw_examples}

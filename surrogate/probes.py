@@ -166,8 +166,10 @@ class Probes:
 
     def _is_possible(self, quantity: str, value: float) -> bool:
         limits, pulse = self.recipe.ranges, self.recipe.pulse
-        if quantity in ("t1", "t2"):
-            return limits.t2[0] <= value <= limits.t1[1] or (quantity == "t1" and value > limits.t1[1])
+        if quantity == "t1":
+            return value >= limits.t2[0]
+        if quantity == "t2":
+            return value <= limits.t1[1]
         if quantity == "flip_angle":
             return value <= 2 * np.pi
         try:

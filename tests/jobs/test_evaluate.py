@@ -73,7 +73,7 @@ def test_numbers_tables_and_figures(folder, tmp_path, quick, capsys):
     assert f"{100 * entry['nrmse'][0]:.3g} %" in line
     assert "5.16 %" in line
     assert "NRMSE: root of the summed squared errors" in output.out
-    for text in ("varying times", "150 pulses", "two parts", "T2 beyond", "180 degrees"):
+    for text in ("varying times", "150 pulses", "two families", "T2 beyond", "180 degrees"):
         assert text in output.out
     assert "Evaluating 11 signals x 101 pulses" in output.err
 

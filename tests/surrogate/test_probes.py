@@ -81,12 +81,16 @@ def test_outside_moves_one_quantity(probes, recipe, monkeypatch):
     assert [e["factor"] for e in found["t1_above"]] == list(FACTORS)
     np.testing.assert_allclose([e["value"] for e in found["t1_below"]], 0.1 / np.array(FACTORS))
     np.testing.assert_allclose([e["value"] for e in found["t2_above"]], 2 * np.array(FACTORS))
+    np.testing.assert_allclose([e["value"] for e in found["t2_below"]], 0.01 / np.array(FACTORS))
     by_name = dict(
         zip([(n, e["factor"]) for n, es in found.items() for e in es], seen, strict=True)
     )  # in the order of calls
     for _, tissue in by_name["t2_above", 2.0]:
         assert tissue.t2[0] == pytest.approx(4.0)
         assert tissue.t1[0] >= 4.0
+    for _, tissue in by_name["t2_below", 2.0]:
+        assert tissue.t2[0] == pytest.approx(0.005)
+        assert recipe.ranges.t1[0] <= tissue.t1[0] <= recipe.ranges.t1[1]
     for _, tissue in by_name["t1_below", 2.0]:
         assert tissue.t1[0] == pytest.approx(0.05)
         assert tissue.t2[0] <= 0.05
