@@ -102,9 +102,8 @@ def run_evaluate(
         "test": {
             "signals": int(rows.size),
             "pulses": dataset.n_pulses,
-            "of": dataset.n_signals,
+            "left_out": dataset.n_signals - int(rows.size),
             "sha256": dataset.sha256,
-            "signals_trained_on": 0,  # checked by held_out_rows
         },
         "definition": _DEFINITION,
         "versions": {"epgbloch": __version__, "numpy": np.__version__},
@@ -165,6 +164,11 @@ def _rounded(value: Any) -> Any:
 
 def _report(result: dict[str, Any], console: Console) -> None:
     """Print the tables."""
+    test = result["test"]
+    console.result(
+        f"{test['signals']} test signals; the other {test['left_out']} of the data set have the seeds of "
+        "signals that the network was trained or validated on."
+    )
     console.table(
         ("family", "signal", "published", "met", "derivatives", "published", "met"),
         [
@@ -174,15 +178,15 @@ def _report(result: dict[str, Any], console: Console) -> None:
                     text
                     for i in range(2)
                     for text in (
-                        _percent(entry["nrmse"][i]),
-                        _percent(entry["published"][i]),
+                        f"{100 * entry['nrmse'][i]:.3f} %",
+                        f"{100 * entry['published'][i]:.3f} %",
                         "yes" if entry["met"][i] else "no",
                     )
                 ),
             )
             for name, entry in result["families"].items()
         ],
-        title=f"NRMSE of {result['test']['signals']} held-out signals (published: Liu et al. 2021, table 1)",
+        title="NRMSE of the test signals (published: Liu et al. 2021, table 1)",
     )
     console.result(_DEFINITION)
     groups = {
@@ -194,14 +198,14 @@ def _report(result: dict[str, Any], console: Console) -> None:
     console.table(
         ("", "signals", "signal", "derivatives", "median signal", "95 % of signals below"),
         [(name, *_summary(entry)) for name, entry in groups.items()],
-        title="NRMSE: held-out signals by kind, longer and mixed trains",
+        title="NRMSE: test signals by kind, longer and mixed trains",
     )
     console.table(
         ("outside the ranges", "value", "factor", "signal", "derivatives"),
         [
             (
                 f"{_OUTSIDE[name][0]} {'beyond' if name.endswith('above') else 'below'}",
-                f"{entry['value'] * _OUTSIDE[name][2]:.4g} {_OUTSIDE[name][1]}",
+                f"{entry['value'] * _OUTSIDE[name][2]:.5g} {_OUTSIDE[name][1]}",
                 f"{entry['factor']:g}",
                 _percent(entry["nrmse"][0]),
                 _percent(entry["nrmse"][1]),

@@ -1,5 +1,7 @@
 """Tables and figures of surrogate.md, from the record of `epgbloch evaluate`."""
 
+import math
+
 from figure_scripts.tables import markdown
 
 FIGURES = {
@@ -16,7 +18,7 @@ _OUTSIDE = {
     "t2_below": ("T2 below", "ms", 1e3),
     "tr_above": ("TR above", "ms", 1e3),
     "tr_below": ("TR below", "ms", 1e3),
-    "flip_angle_above": ("flip angle above", "°", 57.29577951308232),
+    "flip_angle_above": ("flip angle above", "°", 180 / math.pi),
 }
 _BOTH = ("signal", "derivatives")
 
@@ -75,7 +77,7 @@ def _table1(record):
     for name, entry in record["families"].items():
         cells = [_family(name)]
         for own, published, met in zip(entry["nrmse"], entry["published"], entry["met"], strict=True):
-            cells += [_percent(own), _percent(published), "yes" if met else "no"]
+            cells += [f"{100 * own:.3f} %", f"{100 * published:.3f} %", "yes" if met else "no"]
         yield cells
 
 
@@ -95,7 +97,7 @@ def _outside(record):
     for name, entries in record["outside"].items():
         title, unit, factor = _OUTSIDE[name]
         cells = [" / ".join(_percents(entry["nrmse"])) for entry in entries]
-        limit = f"{title} {entries[0]['value'] * factor:.3g} {unit}"
+        limit = f"{title} {entries[0]['value'] * factor:.5g} {unit}"
         yield limit, *cells, *[""] * (5 - len(cells))
 
 
