@@ -74,7 +74,7 @@ def test_numbers_tables_and_figures(folder, tmp_path, quick, capsys):
     np.testing.assert_allclose(record["all"]["nrmse"], result["all"]["nrmse"], rtol=1e-4)  # five digits
     assert sum(entry["signals"] for entry in record["families"].values()) == 11
     assert np.sum(record["map"]["counts"]) == 11
-    entry = record["families"]["piece_constant5"]
+    entry = result["families"]["piece_constant5"]
     line = next(line for line in output.out.splitlines() if "PieceConstant5" in line)
     assert f"{100 * entry['nrmse'][0]:.3f} %" in line
     assert "5.155 %" in line
