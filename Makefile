@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 
-.PHONY: demo test test-all lint bench bench-peers figures clean
+.PHONY: demo test test-all lint bench bench-surrogate bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -30,6 +30,9 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	@$(BIN)/python benchmarks/run.py
+
+bench-surrogate: $(VENV)/.installed
+	@$(BIN)/python benchmarks/surrogate_speed.py
 
 # torch comes first and keeps its version, so that blochsim does not choose another
 $(PEERS)/.installed: pyproject.toml

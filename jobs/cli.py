@@ -312,5 +312,36 @@ def train(
     run_train(training, out=out, threads=threads, console=Console(quiet))
 
 
+@app.command()
+def evaluate(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Weights of a trained network (.npz).")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="FILE", help="Data set with signals left for tests. [default: simulate 10,000]"
+        ),
+    ] = None,
+    out: OutFolder = Path("evaluation"),
+    signals: Annotated[
+        int, typer.Option("--signals", help="Signals of each kind that are simulated beside the data set.")
+    ] = 100,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="Threads of the processor. [default: all]")
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare a surrogate network with the engine.
+
+    Errors by family of trains beside the published ones, against T1 and T2, for longer and mixed trains and
+    outside the ranges of the training. Writes a folder with all numbers (JSON) and figures.
+    """
+    from jobs.evaluate import run_evaluate
+    from jobs.options import at_least
+
+    at_least(1, signals=signals, threads=threads)
+    run_evaluate(weights, data=data, out=out, threads=threads, signals=signals, console=Console(quiet))
+
+
 if __name__ == "__main__":
     main()

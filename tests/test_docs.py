@@ -80,6 +80,16 @@ def test_tables_hold_the_measured_numbers(scripts, record):
     assert tables.insert(text, tables.tables(record)) != text
 
 
+def test_page_of_the_surrogate_holds_the_measured_numbers(scripts):
+    path = DOCS / "surrogate.json"
+    if not path.exists():
+        pytest.skip("no weights have been evaluated")
+    text = (DOCS / "surrogate.md").read_text(encoding="utf-8")
+    content = scripts("surrogate_tables").tables(json.loads(path.read_text(encoding="utf-8")))
+    assert sorted(re.findall(r"<!-- table: (\w+) -->", text)) == sorted(content)
+    assert scripts("tables").insert(text, content) == text
+
+
 def test_recorded_errors_are_those_of_the_code(scripts, record):
     for name, measure in (
         ("states", scripts("train_errors").states),

@@ -23,8 +23,8 @@ HEADING = {
 
 def tables(record):
     """Return the tables of the measurements in physics.json by name, as Markdown."""
-    by_t2 = {name: _markdown(["T2 [ms]", *map(_number, t2)], rows) for name, t2, rows in _by_t2(record)}
-    return by_t2 | {name: _markdown(HEADING[name], rows) for name, rows in _others(record)}
+    by_t2 = {name: markdown(["T2 [ms]", *map(_number, t2)], rows) for name, t2, rows in _by_t2(record)}
+    return by_t2 | {name: markdown(HEADING[name], rows) for name, rows in _others(record)}
 
 
 def insert(text, tables):
@@ -155,7 +155,7 @@ def _others(record):
     )
 
 
-def _markdown(heading, rows):
+def markdown(heading, rows):
     lines = [heading, ["---"] * len(heading), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

@@ -1,0 +1,113 @@
+"""Tables and figures of surrogate.md, from the record of `epgbloch evaluate`."""
+
+import math
+
+from figure_scripts.tables import markdown
+
+FIGURES = {
+    "examples": "Signals and derivatives of the surrogate on those of the engine",
+    "map": "Error against T1 and T2",
+    "lengths": "Error along trains longer than trained on",
+    "outside": "Error outside the ranges",
+}
+"""Figures of `epgbloch evaluate` and their captions."""
+_OUTSIDE = {
+    "t1_above": ("T1 above", "ms", 1e3),
+    "t1_below": ("T1 below", "ms", 1e3),
+    "t2_above": ("T2 above", "ms", 1e3),
+    "t2_below": ("T2 below", "ms", 1e3),
+    "tr_above": ("TR above", "ms", 1e3),
+    "tr_below": ("TR below", "ms", 1e3),
+    "flip_angle_above": ("flip angle above", "°", 180 / math.pi),
+}
+_BOTH = ("signal", "derivatives")
+
+
+def tables(record):
+    """Return the tables by name, and every figure as a line of its own, as Markdown."""
+    images = {
+        f"{name}_figure": f"![{caption}](figures/surrogate_{name}.png)" for name, caption in FIGURES.items()
+    }
+    return images | {
+        "training": markdown(("", ""), _training(record)),
+        "table1": markdown(
+            ("family", "signal", "published", "met", "derivatives", "published", "met"), _table1(record)
+        ),
+        "definitions": markdown(
+            ("family", *(f"{what}, {how}" for how in ("mean of signals", "over range") for what in _BOTH)),
+            [
+                (_family(name), *_percents(entry["mean_of_signals"]), *_percents(entry["over_range"]))
+                for name, entry in record["families"].items()
+            ],
+        ),
+        "conditions": markdown(
+            ("", "signals", *_BOTH, "95 % of the signals are below"), [*_conditions(record)]
+        ),
+        "outside": markdown(
+            (
+                "",
+                *(f"signal / derivatives, {how}" for how in ("at the limit", "10 %", "25 %", "50 %", "2 x")),
+            ),
+            [*_outside(record)],
+        ),
+    }
+
+
+def _training(record):
+    network, trained, training, test = (record[k] for k in ("weights", "trained", "training", "test"))
+    stages = ", ".join(f"{stage['epochs']} x {stage['pulses']} pulses" for stage in training["stages"])
+    return [
+        (
+            "network",
+            f"{network['layers']} layers of {network['units']} ({network['cell'].upper()}), "
+            f"{record['parameters']:,} parameters",
+        ),
+        (
+            "signals",
+            f"{training['training_signals']:,} to train, {training['validation_signals']:,} to choose the "
+            f"weights, {test['signals']:,} to test",
+        ),
+        ("epochs", stages),
+        ("work", f"{trained['pulses']:.2g} pulses in {trained['steps']:,} steps of {training['batch_size']}"),
+        ("time", f"{trained['seconds'] / 60:.0f} minutes ({trained['processor']})"),
+    ]
+
+
+def _table1(record):
+    for name, entry in record["families"].items():
+        cells = [_family(name)]
+        for own, published, met in zip(entry["nrmse"], entry["published"], entry["met"], strict=True):
+            cells += [f"{100 * own:.3f} %", f"{100 * published:.3f} %", "yes" if met else "no"]
+        yield cells
+
+
+def _conditions(record):
+    groups = {
+        "all held-out signals": record["all"],
+        **{name.replace("_", " "): entry for name, entry in record["conditions"].items()},
+        **{f"{entry['pulses']} pulses": entry for entry in record["lengths"]["rows"]},
+        "two families, one after the other": record["mixtures"]["two_parts"],
+        "Spline11, then PieceConstant5, 1500 pulses": record["mixtures"]["spline11_piece_constant5"],
+    }
+    for name, entry in groups.items():
+        yield name, f"{entry['signals']:,}", *_percents(entry["nrmse"]), _percent(entry["quantile_95"][0])
+
+
+def _outside(record):
+    for name, entries in record["outside"].items():
+        title, unit, factor = _OUTSIDE[name]
+        cells = [" / ".join(_percents(entry["nrmse"])) for entry in entries]
+        limit = f"{title} {entries[0]['value'] * factor:.5g} {unit}"
+        yield limit, *cells, *[""] * (5 - len(cells))
+
+
+def _family(name):
+    return name.title().replace("_", "")
+
+
+def _percents(values):
+    return [_percent(value) for value in values]
+
+
+def _percent(value):
+    return f"{100 * value:.3g} %"
