@@ -21,6 +21,7 @@ from surrogate.evaluation import (
     Predictor,
     by_condition,
     by_family,
+    card_entry,
     error_map,
     evaluate_dataset,
     held_out_rows,
@@ -82,6 +83,7 @@ def run_evaluate(
     """
     weights = read_weights(path)
     recipe = recipe_of(weights)
+    trained, training = (card_entry(weights, name) for name in ("trained", "training"))
     n_threads = threads or _available_cores()
     dataset = _dataset(weights, data, out, n_threads, console)
     try:
@@ -96,8 +98,8 @@ def run_evaluate(
     result: dict[str, Any] = {
         "weights": {"layers": weights.size.layers, "units": weights.size.units, "cell": weights.size.cell},
         "parameters": sum(array.size for array in weights.arrays),
-        "trained": weights.card["trained"],
-        "training": weights.card["training"],
+        "trained": trained,
+        "training": training,
         "recipe": recipe.to_dict(),
         "test": {
             "signals": int(rows.size),

@@ -80,6 +80,24 @@ class Predictor:
         return lambda pulses, initial: network.predict_on_batch({"pulses": pulses, "initial": initial})
 
 
+def card_entry(weights: Weights, *path: str) -> Any:
+    """Return what the card of some weights holds under a path of keys.
+
+    Raises
+    ------
+    EvaluationError
+        If it holds nothing there.
+    """
+    entry: Any = weights.card
+    for key in path:
+        if not isinstance(entry, dict) or key not in entry:
+            raise EvaluationError(
+                f"the card of the weights has no {'.'.join(path)}; evaluate weights that epgbloch train wrote"
+            )
+        entry = entry[key]
+    return entry
+
+
 def recipe_of(weights: Weights) -> Recipe:
     """Return the recipe of the data that a network was trained on.
 
@@ -87,9 +105,9 @@ def recipe_of(weights: Weights) -> Recipe:
     ------
     EvaluationError
         If the RF pulse is not one of `RFPulse.gaussian`, `sinc` or `rectangular` with 200 steps: the card
-        holds a hash of the waveform only.
+        holds a hash of the waveform only. If the card has no recipe.
     """
-    values = weights.card["data"]["recipe"]
+    values = card_entry(weights, "data", "recipe")
     model = {name: value for name, value in values["model"].items() if name != "model"}
     return Recipe(
         values["n_signals"],
@@ -122,9 +140,8 @@ def _pulse_of(values: dict[str, Any]) -> RFPulse:
 
 def trained_keys(weights: Weights) -> NDArray[np.uint64]:
     """Return the seed keys of all signals that a network was trained or validated on, shape (n, 2)."""
-    card = weights.card
-    n_used = card["training"]["training_signals"] + card["training"]["validation_signals"]
-    seed = card["data"]["recipe"]["seed"]
+    n_used = sum(card_entry(weights, "training", f"{part}_signals") for part in ("training", "validation"))
+    seed = card_entry(weights, "data", "recipe", "seed")
     return np.stack([seed_key(seed, index) for index in range(n_used)])
 
 
@@ -148,7 +165,7 @@ def held_out_rows(weights: Weights, dataset: Dataset) -> NDArray[np.intp]:
     EvaluationError
         If the data set is of other ranges, another RF pulse or engine, or a family has no signal left.
     """
-    own = weights.card["data"]["recipe"]
+    own = card_entry(weights, "data", "recipe")
     other = json.loads(json.dumps(dataset.recipe))
     for name in ("ranges", "pulse", "model"):
         if own[name] != other[name]:

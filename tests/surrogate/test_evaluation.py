@@ -95,6 +95,13 @@ def test_recipe_of_the_card(pulse):
     assert found.to_dict() == recipe.to_dict()
 
 
+@pytest.mark.parametrize("card", [{}, {"data": "unknown"}, {"data": {"sha256": ""}}])
+def test_weights_without_recipe_are_refused(recipe, card):
+    weights = replace(untrained(NetworkSize(1, 4), recipe), card=card)
+    with pytest.raises(EvaluationError, match=r"the card of the weights has no data\.recipe; evaluate"):
+        recipe_of(weights)
+
+
 def test_pulse_of_samples_is_refused():
     pulse = RFPulse.from_samples([1.0, 2.0, 1.0], 1e-3, 2e3, 3e-3)
     weights = untrained(NetworkSize(1, 4), Recipe(24, 120, 5, pulse=pulse))
