@@ -16,14 +16,10 @@ def sequence_differences(stored: Sequence, given: Sequence) -> list[str]:
     if stored.n_pulses != given.n_pulses:
         found.append(f"n_pulses is {stored.n_pulses} in the dictionary, {given.n_pulses} given")
     else:
-        for name, unit in (
-            ("flip_angle", "rad"),
-            ("tr", "s"),
-            ("te", "s"),
-            ("phase", "rad"),
-            ("dephasing", "orders"),
-        ):
+        for name, unit in (("flip_angle", "rad"), ("tr", "s"), ("te", "s"), ("phase", "rad")):
             found += _vector(name, unit, getattr(stored, name), getattr(given, name))
+        if (stored.spoiling == "balanced") == (given.spoiling == "balanced"):
+            found += _vector("dephasing", "orders", stored.dephasing, given.dephasing)
     found += _scalar("inversion_time", "s", stored.inversion_time, given.inversion_time)
     if stored.inversion_time is not None and given.inversion_time is not None:
         found += _scalar("inversion_efficiency", "", stored.inversion_efficiency, given.inversion_efficiency)

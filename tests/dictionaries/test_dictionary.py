@@ -95,6 +95,8 @@ FINER = RFPulse.gaussian(1e-3, 5e-3, n_steps=40)
         ({}, {"inversion_time": None}, r"inversion_time is 0\.02 s in the dictionary, None given"),
         ({}, {"inversion_efficiency": 0.9}, r"inversion_efficiency is 1\.0 in the dictionary, 0\.9 given"),
         ({}, {"spoiling": "balanced"}, "spoiling is gradient in the dictionary, balanced given"),
+        ({}, {"dephasing": 0}, r"dephasing differs at \d+ of \d+ pulses, first at pulse 0: 1\.0 orders"),
+        ({}, {"spoiler_moment": 2e3}, r"spoiler_moment is None in the dictionary, 2000\.0 rad/m given"),
         (
             {"spoiling": "rf"},
             {"spoiling": "rf", "rf_spoiling_increment": 0.5},
