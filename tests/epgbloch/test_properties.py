@@ -39,8 +39,8 @@ def trains(draw, *, pulses=PULSES, real=False, n_pulses=None):
     pulse = draw(st.sampled_from(pulses))
     tr = draw(st.one_of(st.floats(4e-3, 20e-3), vectors(n, 4e-3, 20e-3)))
     phase = draw(arrays(np.int64, n, elements=st.integers(0, 1))) * np.pi
-    if not real:
-        phase = draw(st.one_of(st.just(phase), vectors(n, -7, 7)))
+    if not real and draw(st.booleans()):
+        phase = draw(vectors(n, -7, 7))
     fields = {
         "flip_angle": draw(vectors(n, 0, np.pi)),
         "tr": tr,
@@ -67,7 +67,7 @@ def tissues(draw, *, fields, n_atoms=None, diffusion=True, off_resonance=True):
         # down to 50 ns, where relaxation underflows
         "t2": t1 * 10 ** draw(vectors(n, -2, 0) | vectors(n, -6, 0)),
         "b1": draw(vectors(n, 0.5, 1.5)),
-        "off_resonance": draw(arrays(np.float64, n, elements=st.sampled_from([0.0, 17.0, -40.0]))),
+        "off_resonance": draw(arrays(np.float64, n, elements=st.sampled_from([0.0, 0.0, 17.0, -40.0]))),
     }
     if not off_resonance:
         del atoms["off_resonance"]
@@ -181,11 +181,12 @@ def test_no_flip_no_signal(problem, n_states):
     assert not np.any(simulate(silent, atoms, n_states=n_states))
 
 
+@pytest.mark.parametrize("real", [True, False])
 @examples
 @given(st.data(), n_states)
-def test_later_pulses_do_not_change_earlier_echoes(data, n_states):
+def test_later_pulses_do_not_change_earlier_echoes(real, data, n_states):
     n, n_more = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 20))
-    long, atoms = data.draw(problems(n_pulses=n + n_more))
+    long, atoms = data.draw(problems(n_pulses=n + n_more, real=real, off_resonance=not real))
     short = {name: value[:n] if isinstance(value, np.ndarray) else value for name, value in long.items()}
     value, expected = simulate(short, atoms, n_states=n_states), simulate(long, atoms, n_states=n_states)
     if n_states is None:
@@ -193,8 +194,10 @@ def test_later_pulses_do_not_change_earlier_echoes(data, n_states):
         # coherences that return with 1e-4 at most, the default tolerance.
         error = np.abs(value[0] - expected[0, :, :n]).max()
         assert error <= 2 * (n + n_more) * 1e-4 * bound(long["pulse"])
-    else:
+    elif real:
         np.testing.assert_array_equal(value, expected[..., :n])
+    else:  # the first pulses may all have the same phase, and real states then
+        assert_close(value, expected[..., :n], bound(long["pulse"]))
 
 
 @examples
