@@ -62,8 +62,9 @@ def results(case):
 def interpreted(tmp_path_factory):
     """Results of all cases from an interpreter without compilation."""
     path = tmp_path_factory.mktemp("interpreted") / "results.npz"
+    run_this = f"import runpy; runpy.run_path({__file__!r}, run_name='__main__')"
     subprocess.run(
-        [sys.executable, "-W", "error", __file__, str(path)],
+        [sys.executable, "-W", "error", "-c", run_this, str(path)],
         env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
         check=True,
         timeout=300,
