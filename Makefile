@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 
-.PHONY: demo test test-all lint bench bench-surrogate bench-peers figures clean
+.PHONY: demo test test-all test-python lint bench bench-surrogate bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -22,6 +22,11 @@ test: $(VENV)/.installed
 
 test-all: $(VENV)/.installed
 	@$(BIN)/python -m pytest -m "not peers"
+
+# kernels as plain Python, against the oracles; without gradients of derivatives, which take minutes
+test-python: $(VENV)/.installed
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/epgbloch/test_diffusion.py \
+		tests/epgbloch/test_derivatives.py -k "not forward_sensitivities"
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check .
