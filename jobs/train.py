@@ -60,6 +60,7 @@ def run_train(path: Path, *, out: Path, threads: int | None, console: Console) -
             file.size,
             file.settings,
             out / CHECKPOINT,
+            start=file.start,
             n_threads=n_threads,
             checkpoint_seconds=file.checkpoint_seconds,
             report=report,
@@ -99,12 +100,14 @@ def _available_cores() -> int:
 
 
 def _line(entry: dict[str, Any], state: Report) -> str:
+    before = [e["setbacks"] for e in state.history if e["pulses"] < entry["pulses"]]
+    diverged = entry["setbacks"] > (before[-1] if before else 0)
     remaining = entry["seconds"] * (state.total / entry["pulses"] - 1) / 60
     return (
         f"{100 * entry['pulses'] / state.total:5.1f} %  stage {entry['stage']}, epoch {entry['epoch']}, "
         f"{entry['window']} pulses: loss {entry['loss']:.5f}; validation {entry['validation_loss']:.5f}, "
         f"signals {100 * entry['signal_nrmse']:.3g} %, derivatives {100 * entry['derivative_nrmse']:.3g} %; "
-        f"about {remaining:.0f} min left"
+        f"about {remaining:.0f} min left" + "; diverged, back to the best weights" * diverged
     )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from jobs.protocol import read_engine
 from jobs.protocol_sequence import read_pulse
 from jobs.protocol_values import Section, read_yaml
-from surrogate import CELLS, NetworkSize, Ranges, Recipe
+from surrogate import CELLS, NetworkSize, Ranges, Recipe, Weights
 from surrogate.settings import METHODS, PRECISIONS, Settings, Stage
+from surrogate.surrogate import find_weights
 
 _RANGES = {
     "t1_ms": 1e-3,
@@ -52,6 +53,8 @@ class TrainingFile:
         What the data set is made from.
     size : NetworkSize
         Size of the network.
+    start : Weights or None
+        Weights to begin with; None: random ones.
     settings : Settings
         How it is trained.
     checkpoint_seconds : float
@@ -61,6 +64,7 @@ class TrainingFile:
     data: Path
     recipe: Recipe
     size: NetworkSize
+    start: Weights | None
     settings: Settings
     checkpoint_seconds: float
 
@@ -83,11 +87,13 @@ def load_training_file(path: str | Path) -> TrainingFile:
     data.require("file")
     if not isinstance(data.values["file"], str):
         raise data.error("file", f"must be the name of a file; got {data.values['file']!r}")
+    network = top.section("network", ("layers", "units", "cell", "start"))
     training = top.section("training", _TRAINING)
     return TrainingFile(
         data=path.parent / data.values["file"],
         recipe=_recipe(data),
-        size=_size(top.section("network", ("layers", "units", "cell"))),
+        size=_size(network),
+        start=_start(network) if network.has("start") else None,
         settings=_settings(training),
         checkpoint_seconds=60 * training.number("checkpoint_minutes", 5.0, above=0),
     )
@@ -123,6 +129,17 @@ def _size(network: Section) -> NetworkSize:
         network.count("units", default.units, at_most=10_000),
         network.text("cell", CELLS, default.cell),
     )
+
+
+def _start(network: Section) -> Weights:
+    """Weights of a shipped network or of a file beside the training file."""
+    name = network.values["start"]
+    if not isinstance(name, str):
+        raise network.error("start", f"must be a name or a file of weights (*.npz); got {name!r}")
+    try:
+        return find_weights(str(network.file.parent / name) if name.endswith(".npz") else name)[1]
+    except (ValueError, OSError) as error:
+        raise network.error("start", str(error)) from error
 
 
 def _settings(training: Section) -> Settings:

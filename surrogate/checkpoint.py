@@ -27,7 +27,9 @@ class State:
     steps : list of ndarray
         `Steps.state`.
     best : list of ndarray
-        Weights with the least validation loss so far; empty before the first validation.
+        `Steps.state` at the least validation loss so far; empty before the first validation.
+    setbacks : int
+        How often the training diverged and went back to `best`.
     stage, epoch, batch : int
         Position: finished stages, finished epochs of this stage, finished batches of this epoch.
     n_steps : int
@@ -48,6 +50,7 @@ class State:
 
     steps: list[NDArray[Any]]
     best: list[NDArray[Any]] = field(default_factory=list)
+    setbacks: int = 0
     stage: int = 0
     epoch: int = 0
     batch: int = 0

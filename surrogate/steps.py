@@ -64,6 +64,8 @@ class KernelSteps:
         Largest norm of the gradient.
     seed : int
         Seed of the first weights.
+    start : tuple of ndarray or None
+        Weights to begin with, in the order of `network.network_variables`; None: random ones.
     batch_size, n_pulses : int
         Largest number of signals and pulses in a step.
     n_threads : int
@@ -78,6 +80,7 @@ class KernelSteps:
         output_weights: tuple[float, ...],
         clip_norm: float,
         seed: int,
+        start: tuple[Float32, ...] | None = None,
         batch_size: int,
         n_pulses: int,
         n_threads: int,
@@ -88,7 +91,7 @@ class KernelSteps:
         self._scale, self._clip_norm = np.asarray(output_weights, np.float32), clip_norm
         center, half_width = normalisation(ranges)
         self._center, self._factor = center.astype(np.float32), (1 / half_width).astype(np.float32)
-        arrays = [variable.numpy() for variable in network_variables(network)]
+        arrays = start or [variable.numpy() for variable in network_variables(network)]
         self._flat = self._packing.pack(arrays)
         self._mean, self._square = np.zeros((2, *self._flat.shape), np.float32)
         self._n_steps = 0
@@ -137,7 +140,7 @@ class KerasSteps:
 
     Parameters
     ----------
-    size, ranges, output_weights, clip_norm, seed
+    size, ranges, output_weights, clip_norm, seed, start
         As for `KernelSteps`.
     precision : {"float32", "mixed_float16"}
         What the recurrent layers compute with.
@@ -151,9 +154,13 @@ class KerasSteps:
         output_weights: tuple[float, ...],
         clip_norm: float,
         seed: int,
+        start: tuple[Float32, ...] | None = None,
         precision: str,
     ) -> None:
         self._network = build_network(size, ranges, seed, precision)
+        if start is not None:
+            for variable, value in zip(network_variables(self._network), start, strict=True):
+                variable.assign(value)
         scale = np.asarray(output_weights, np.float32)
 
         def loss(targets: Any, outputs: Any) -> Any:

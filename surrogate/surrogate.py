@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ class GRUSurrogate:
     ) -> None:
         if n_threads is not None:
             require_count("n_threads", n_threads)
-        self._name, self.weights = _find(weights)
+        self._name, self.weights = find_weights(weights)
         self._inference = Inference(self.weights)
         self._n_threads, self._extrapolate = n_threads, extrapolate
         try:
@@ -97,11 +96,9 @@ class GRUSurrogate:
 
     def settings(self) -> dict[str, Any]:
         """Return what identifies the model in a stored dictionary; threads do not."""
-        description = [asdict(self.weights.size), self.weights.ranges.to_dict(), self._pulse]
-        digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-        for array in self.weights.arrays:
-            digest.update(array.astype("<f4").tobytes())
-        return {"model": "GRUSurrogate", "network": self._name, "sha256": digest.hexdigest()}
+        description = json.dumps([self.weights.digest(), self._pulse], sort_keys=True)
+        digest = hashlib.sha256(description.encode()).hexdigest()
+        return {"model": "GRUSurrogate", "network": self._name, "sha256": digest}
 
     def signal(
         self, sequence: Sequence, tissue: Tissue, *, progress: Progress | None = None
@@ -209,8 +206,8 @@ class GRUSurrogate:
         return result
 
 
-def _find(weights: str | os.PathLike[str] | Weights) -> tuple[str, Weights]:
-    """Name of a network and its weights."""
+def find_weights(weights: str | os.PathLike[str] | Weights) -> tuple[str, Weights]:
+    """Return the name of a network and its weights; see `GRUSurrogate`."""
     if isinstance(weights, Weights):
         return "unnamed", weights
     if not isinstance(weights, str) or weights.endswith(".npz"):

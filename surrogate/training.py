@@ -28,6 +28,10 @@ from surrogate.weights import Weights
 
 _CHECK_BATCH = 100
 """Signals that are validated at a time."""
+_DIVERGED = 10.0
+"""A validation loss so many times the least one so far means that the training has diverged."""
+_MOST_SETBACKS = 8
+"""Each halves the learning rate; what diverges even then has another reason."""
 
 
 class TrainingError(ValueError):
@@ -46,7 +50,7 @@ class Report:
         One entry for each validation, with plain numbers: ``stage``, ``epoch``, ``window`` (its pulses),
         ``pulses`` (trained on so far), ``seconds``, ``learning_rate``, ``loss`` (mean over the batches since
         the last validation), and over the validation signals in full length ``validation_loss``,
-        ``signal_nrmse`` and ``derivative_nrmse``.
+        ``signal_nrmse`` and ``derivative_nrmse``; ``setbacks``, how often the training diverged so far.
     is_saved : bool
         Whether a checkpoint was just written.
     """
@@ -63,6 +67,7 @@ def train(
     settings: Settings,
     checkpoint: Path,
     *,
+    start: Weights | None = None,
     n_threads: int = 1,
     checkpoint_seconds: float = 300.0,
     report: Callable[[Report], None] | None = None,
@@ -70,7 +75,8 @@ def train(
     """Train a network, or continue where an earlier call was interrupted.
 
     Continuing gives the same weights as an uninterrupted training: bit for bit with the kernels and the same
-    number of threads, to rounding on an accelerator.
+    number of threads, to rounding on an accelerator. A training that diverges goes back to its best weights
+    and continues with half the learning rate.
 
     Parameters
     ----------
@@ -82,6 +88,8 @@ def train(
         How it is trained.
     checkpoint : Path
         File for the state, written at least every `checkpoint_seconds` and at the end.
+    start : Weights, optional
+        Weights to begin with, of the same size and ranges; by default, random ones.
     n_threads : int
         Threads of the kernels.
     checkpoint_seconds : float
@@ -97,16 +105,23 @@ def train(
     Raises
     ------
     TrainingError
-        If the data set is too small or its signals too short, the method does not fit, or the loss is no
-        longer finite.
+        If the data set is too small or its signals too short, the method or the first weights do not fit,
+        or the training diverges again and again.
     CheckpointError
         If the checkpoint is damaged or belongs to another training.
     """
     training, validation = _split(dataset, settings)
     ranges = Ranges(**dataset.recipe["ranges"])
     method = _method(size, settings)
-    steps = _steps(method, size, ranges, settings, n_threads)
-    identity = {"data": dataset.sha256, "size": asdict(size), **asdict(settings), "method": method}
+    _check_start(start, size, ranges)
+    steps = _steps(method, size, ranges, settings, n_threads, start)
+    identity = {
+        "data": dataset.sha256,
+        "size": asdict(size),
+        **asdict(settings),
+        "method": method,
+        "start": None if start is None else start.digest(),
+    }
     state = read_checkpoint(checkpoint, identity)
     if state is None:
         state = State(steps.state())
@@ -129,13 +144,11 @@ def train(
         stage = settings.stages[state.stage]
         order = (settings.seed, state.stage, state.epoch)
         for batch in _ahead(shuffled(training, settings.batch_size, stage.pulses, order, state.batch)):
-            loss = steps.step(batch, settings.learning_rate_at(state.pulses, state.n_steps))
-            if not np.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} at stage {state.stage + 1}, epoch {state.epoch + 1}, batch "
-                    f"{state.batch + 1}; lower learning_rate or clip_norm and start again"
-                )
+            loss = steps.step(batch, _learning_rate(state, settings))
             state.count(settings.batch_size * stage.pulses, loss)
+            if not np.isfinite(loss):
+                _go_back(state, steps, f"the loss is {loss}")
+                state.loss_sum, state.loss_count = 0.0, 0
             is_due = time.monotonic() - saved > checkpoint_seconds
             if is_due:
                 save()
@@ -144,8 +157,9 @@ def train(
         if state.finished:
             save()
             tell(True)
-    card = _card(dataset, settings, method, state)
-    return Weights(size, ranges, tuple(state.best), card)
+    steps.restore(state.best)
+    card = _card(dataset, settings, method, state, start)
+    return Weights(size, ranges, tuple(steps.weights()), card)
 
 
 def _split(dataset: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
@@ -166,6 +180,36 @@ def _split(dataset: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
     return dataset[: settings.training_signals], dataset[settings.training_signals : end]
 
 
+def _check_start(start: Weights | None, size: NetworkSize, ranges: Ranges) -> None:
+    """Raise unless the weights to begin with fit the network."""
+    if start is None:
+        return
+    if start.size != size:
+        raise TrainingError(
+            f"start: the weights are those of {start.size}, not {size}; give the network that size"
+        )
+    if start.ranges != ranges:
+        raise TrainingError(
+            f"start: the weights were trained within {start.ranges}, the data are drawn from {ranges}; "
+            "generate data within the same ranges"
+        )
+
+
+def _learning_rate(state: State, settings: Settings) -> float:
+    return settings.learning_rate_at(state.pulses, state.n_steps) / 2**state.setbacks
+
+
+def _go_back(state: State, steps: Steps, what: str) -> None:
+    """Return to the best weights after a divergence."""
+    state.setbacks += 1
+    if not state.best or state.setbacks > _MOST_SETBACKS:
+        raise TrainingError(
+            f"{what} at stage {state.stage + 1}, epoch {state.epoch + 1}, batch {state.batch}; lower "
+            "learning_rate or clip_norm and start again"
+        )
+    steps.restore(state.best)
+
+
 def _method(size: NetworkSize, settings: Settings) -> str:
     """What computes the gradients."""
     if settings.method == "auto":
@@ -175,11 +219,14 @@ def _method(size: NetworkSize, settings: Settings) -> str:
     return settings.method
 
 
-def _steps(method: str, size: NetworkSize, ranges: Ranges, settings: Settings, n_threads: int) -> Steps:
+def _steps(
+    method: str, size: NetworkSize, ranges: Ranges, settings: Settings, n_threads: int, start: Weights | None
+) -> Steps:
     common: dict[str, Any] = {
         "output_weights": settings.output_weights,
         "clip_norm": settings.clip_norm,
         "seed": settings.seed,
+        "start": None if start is None else start.arrays,
     }
     if method == "keras":
         return KerasSteps(size, ranges, **common, precision=settings.precision)
@@ -213,15 +260,18 @@ def _end_epoch(state: State, settings: Settings, steps: Steps, validation: Datas
             "window": stage.pulses,
             "pulses": state.pulses,
             "seconds": seconds,
-            "learning_rate": settings.learning_rate_at(state.pulses, state.n_steps),
+            "learning_rate": _learning_rate(state, settings),
             "loss": state.loss_sum / max(state.loss_count, 1),
             **_validate(steps, validation, settings),
         }
-        if not state.best or entry["validation_loss"] < min(e["validation_loss"] for e in state.history):
-            state.best, state.waited = steps.weights(), 0
+        least = min((e["validation_loss"] for e in state.history), default=np.inf)
+        if entry["validation_loss"] < least:
+            state.best, state.waited = steps.state(), 0
         elif is_last:
             state.waited += 1
-        state.history.append(entry)
+        if not entry["validation_loss"] <= _DIVERGED * least:
+            _go_back(state, steps, f"the validation loss is {entry['validation_loss']:.3g}")
+        state.history.append(entry | {"setbacks": state.setbacks})
         state.unchecked = state.loss_count = 0
         state.loss_sum = 0.0
     if ends_stage:
@@ -245,7 +295,9 @@ def _validate(steps: Steps, validation: Dataset, settings: Settings) -> dict[str
     }
 
 
-def _card(dataset: Dataset, settings: Settings, method: str, state: State) -> dict[str, Any]:
+def _card(
+    dataset: Dataset, settings: Settings, method: str, state: State, start: Weights | None
+) -> dict[str, Any]:
     """What the network was trained on and how."""
     best = min(state.history, key=lambda entry: entry["validation_loss"])
     card = {
@@ -263,5 +315,6 @@ def _card(dataset: Dataset, settings: Settings, method: str, state: State) -> di
             },
         },
         "validation": best,
+        "start": start and {name: start.card.get(name) for name in ("training", "trained", "start")},
     }
     return json.loads(json.dumps(card))  # tuples become the lists that a file holds

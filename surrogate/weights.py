@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -45,6 +46,15 @@ class Weights:
     ranges: Ranges
     arrays: tuple[NDArray[np.float32], ...]
     card: dict[str, Any]
+
+    def digest(self) -> str:
+        """Return the SHA-256 of size, ranges and weights, in hexadecimal digits."""
+        digest = hashlib.sha256(
+            json.dumps([asdict(self.size), self.ranges.to_dict()], sort_keys=True).encode()
+        )
+        for array in self.arrays:
+            digest.update(array.astype("<f4").tobytes())
+        return digest.hexdigest()
 
 
 def weight_shapes(size: NetworkSize) -> list[tuple[int, ...]]:

@@ -132,3 +132,12 @@ def test_mixed_precision_trains(batch):
     losses = [steps.step(batch, 5e-3) for _ in range(30)]
     assert losses[-1] < 0.7 * losses[0]
     assert all(weight.dtype == np.float32 for weight in steps.weights())
+
+
+def test_steps_begin_with_given_weights(make, batch):
+    start = tuple(make(seed=5).weights())
+    steps = make(start=start)
+    for found, expected in zip(steps.weights(), start, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    steps.step(batch, 1e-3)
+    assert any(np.any(found != expected) for found, expected in zip(steps.weights(), start, strict=True))

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import surrogate.training
-from surrogate import NetworkSize, Weights
+from surrogate import NetworkSize, Ranges, Weights
 from surrogate.checkpoint import CheckpointError
 from surrogate.network import network_of
 from surrogate.settings import Settings, Stage
+from surrogate.steps import KernelSteps
 from surrogate.training import TrainingError, train
 
 SIZE = NetworkSize(1, 8)
@@ -116,6 +117,7 @@ import sys
 from pathlib import Path
 from surrogate import NetworkSize, read_dataset
 from surrogate.settings import Settings, Stage
+from surrogate.steps import KernelSteps
 from surrogate.training import train
 settings = Settings(
     stages=(Stage(10, 4), Stage(101, 3)),
@@ -199,6 +201,62 @@ def test_loss_that_is_not_finite_ends_training(tmp_path, dataset):
     broken = replace(dataset, targets=np.where(np.arange(24)[:, None, None] == 3, np.nan, dataset.targets))
     with pytest.raises(TrainingError, match=r"the loss is nan at stage 1, epoch 1, batch \d; lower"):
         train(broken, SIZE, SETTINGS, tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize("what", ["weights", "loss"])
+def test_training_that_diverges_goes_back_and_slows_down(tmp_path, dataset, monkeypatch, what):
+    step, calls = KernelSteps.step, []
+
+    def step_with_accident(self, batch, learning_rate):
+        calls.append(learning_rate)
+        loss = step(self, batch, learning_rate)
+        if len(calls) == 17:  # within the second epoch of full length, after 12 steps of the first stage
+            self._flat *= 1e3
+            return np.nan if what == "loss" else loss
+        return loss
+
+    monkeypatch.setattr(KernelSteps, "step", step_with_accident)
+    settings = replace(
+        SETTINGS, training_signals=15, final_learning_rate=SETTINGS.learning_rate, warmup_steps=1
+    )
+    reports = []
+    weights = train(dataset, SIZE, settings, tmp_path / "c.npz", report=reports.append)
+    history = reports[-1].history
+    assert [entry["setbacks"] for entry in history] == [0, 0, 1, 1]
+    n_fast = 17 if what == "loss" else 18
+    np.testing.assert_allclose(calls[:n_fast], 5e-3, rtol=1e-12)  # rounding
+    np.testing.assert_allclose(calls[n_fast:], 2.5e-3, rtol=1e-12)
+    assert len(calls) == 21
+    # three steps from the weights of the first epoch of full length, not from the broken ones
+    assert history[-1]["validation_loss"] < 2 * history[1]["validation_loss"]
+    assert weights.card["validation"]["validation_loss"] == min(e["validation_loss"] for e in history)
+
+
+def test_training_from_earlier_weights_begins_with_their_error(tmp_path, dataset, finished):
+    start, _ = finished
+    settings = replace(
+        SETTINGS, stages=(Stage(101, 2),), training_signals=15, learning_rate=1e-9, final_learning_rate=1e-9
+    )
+    weights = train(dataset, SIZE, settings, tmp_path / "c.npz", start=start)
+    # six steps of at most 1e-9
+    for found, expected in zip(weights.arrays, start.arrays, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)  # rounding of float32
+    assert weights.card["start"]["trained"] == start.card["trained"]
+    with pytest.raises(CheckpointError, match="belongs to a training with start="):
+        train(dataset, SIZE, settings, tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": NetworkSize(1, 9)}, "start: the weights are those of .*9"),
+        ({"ranges": Ranges(tr=(4e-3, 20e-3))}, "0.004"),
+    ],
+)
+def test_weights_to_begin_with_must_fit(tmp_path, dataset, finished, changes, message):
+    start, _ = finished
+    with pytest.raises(TrainingError, match=message):
+        train(dataset, SIZE, SETTINGS, tmp_path / "c.npz", start=replace(start, **changes))
 
 
 @pytest.mark.parametrize(
