@@ -38,6 +38,7 @@ bench: $(VENV)/.installed
 
 bench-surrogate: $(VENV)/.installed
 	@$(BIN)/python benchmarks/surrogate_speed.py
+	@$(BIN)/python benchmarks/surrogate_maps.py
 
 # torch comes first and keeps its version, so that blochsim does not choose another
 $(PEERS)/.installed: pyproject.toml

@@ -314,7 +314,10 @@ def train(
 
 @app.command()
 def evaluate(
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Weights of a trained network (.npz).")],
+    weights: Annotated[
+        str,
+        typer.Argument(metavar="WEIGHTS", help="Weights of a trained network (.npz), or published, small."),
+    ],
     data: Annotated[
         Path | None,
         typer.Option(

@@ -71,7 +71,8 @@ def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dicti
     """Dictionary of a file, which must be the one that the protocol describes.
 
     What the protocol leaves out is not compared: without section ``dictionary`` it says nothing about grid
-    and rank, without section ``engine`` nothing about the model. The sequence must always be the same.
+    and rank, without section ``engine`` or ``surrogate`` nothing about the model. The sequence must always
+    be the same.
 
     Parameters
     ----------
@@ -92,7 +93,8 @@ def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dicti
     dictionary = read_dictionary(path, sequence=protocol.sequence)
     if rank not in (None, dictionary.rank):
         raise ValueError(f"--rank {rank}: {path} has rank {dictionary.rank}; leave the option out")
-    differences: dict[str, list[str]] = {"dictionary": [], "engine": []}
+    model = "engine" if protocol.model is protocol.engine else "surrogate"
+    differences: dict[str, list[str]] = {"dictionary": [], model: []}
     if protocol.grid is not None:
         asked = protocol.grid.to_dict()
         for name, axis in dictionary.grid.to_dict().items():
@@ -101,12 +103,12 @@ def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dicti
                 differences["dictionary"].append(f"{name} is {_range(axis)}, not {_range(asked[name])}")
         if dictionary.rank != protocol.rank:
             differences["dictionary"].append(f"rank is {dictionary.rank}, not {protocol.rank}")
-    if protocol.engine_given:
+    if protocol.model_given:
         settings = protocol.model.settings()
         for name in sorted({*dictionary.model, *settings}):
             stored, wanted = dictionary.model.get(name), settings.get(name)
             if stored != wanted:
-                differences["engine"].append(f"{name} is {stored}, not {wanted}")
+                differences[model].append(f"{name} is {stored}, not {wanted}")
     sections = [name for name, found in differences.items() if found]
     if sections:
         listed = "; ".join(difference for name in sections for difference in differences[name])

@@ -14,7 +14,7 @@ import numpy as np
 from epgbloch import __version__
 from jobs import evaluation_figures
 from jobs.console import Console
-from surrogate import Dataset, Weights, generate_dataset, read_dataset, read_weights
+from surrogate import Dataset, Weights, generate_dataset, read_dataset
 from surrogate.evaluation import (
     TEST_SIGNALS,
     EvaluationError,
@@ -29,6 +29,7 @@ from surrogate.evaluation import (
 )
 from surrogate.files import replacing
 from surrogate.probes import Probes
+from surrogate.surrogate import find_weights
 
 RESULT, DATA = "evaluation.json", "test-data.h5"
 """Files in the folder of an evaluation."""
@@ -49,14 +50,14 @@ _OUTSIDE = {
 
 
 def run_evaluate(
-    path: Path, *, data: Path | None, out: Path, threads: int | None, signals: int, console: Console
+    path: str | Path, *, data: Path | None, out: Path, threads: int | None, signals: int, console: Console
 ) -> dict[str, Any]:
     """Evaluate a trained network and write numbers and figures into a folder.
 
     Parameters
     ----------
-    path : Path
-        File of weights.
+    path : str or Path
+        File of weights, or the name of a shipped network.
     data : Path or None
         Data set: its signals that were not trained on are the test signals. None: 10,000 others are simulated
         into the folder, and used again by later calls.
@@ -81,7 +82,7 @@ def run_evaluate(
     OSError
         If a file cannot be read or written.
     """
-    weights = read_weights(path)
+    weights = find_weights(path)[1]
     recipe = recipe_of(weights)
     trained, training = (card_entry(weights, name) for name in ("trained", "training"))
     n_threads = threads or _available_cores()

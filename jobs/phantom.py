@@ -36,8 +36,9 @@ def run_phantom(
 
     The folder receives ``scan.mrd``, ``protocol.yaml`` and the true maps in ``truth`` (BIDS), so that
     ``epgbloch reconstruct`` runs on it. Without a trajectory in the protocol, it is golden-angle radial;
-    readouts of spirals get as many samples as they need. B1 is 1 unless the dictionary has several values of
-    it; then it varies over their range.
+    readouts of spirals get as many samples as they need. Where the protocol asks for a surrogate, the raw
+    data come from the engine nevertheless. B1 is 1 unless the dictionary has several values of it; then it
+    varies over their range.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def run_phantom(
         with console.step(f"Raw data of a phantom: {n_readouts} readouts, {n_coils} coils"):
             acquisition = simulate_acquisition(
                 phantom,
-                protocol.model,
+                protocol.engine,
                 protocol.sequence,
                 trajectory(n_readouts, n_samples, phantom.matrix),
                 snr=snr,
@@ -81,7 +82,7 @@ def run_phantom(
                 "snr": snr,
                 "n_repetitions": n_repetitions,
                 "seed": seed,
-                "model": protocol.model.settings(),
+                "model": protocol.engine.settings(),
                 "protocol": protocol.text,
             }
         )

@@ -19,6 +19,7 @@ from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yam
 from reconstruction.inversion import N_ITERATIONS
 from reconstruction.pipeline import COIL_METHODS
 from reconstruction.rawdata import TRAJECTORY_UNITS
+from surrogate import GRUSurrogate
 
 __all__ = ["Protocol", "ProtocolError", "load_protocol"]
 
@@ -38,10 +39,12 @@ class Protocol:
         its content with their numbers.
     sequence : Sequence
         Section ``sequence``.
-    model : EPGBloch
-        Section ``engine``.
-    engine_given : bool
-        Whether there is a section ``engine``.
+    model : EPGBloch or GRUSurrogate
+        Section ``engine`` or ``surrogate``: what makes signals and dictionaries.
+    model_given : bool
+        Whether there is one of these sections.
+    engine : EPGBloch
+        `model`, or an engine of default settings where that is a surrogate: what simulates raw data.
     grid : Grid or None
         Section ``dictionary``; None where the section is absent.
     rank : int
@@ -64,8 +67,9 @@ class Protocol:
     path: Path
     text: str
     sequence: Sequence
-    model: EPGBloch
-    engine_given: bool
+    model: EPGBloch | GRUSurrogate
+    model_given: bool
+    engine: EPGBloch
     grid: Grid | None
     rank: int
     n_iterations: int
@@ -106,7 +110,15 @@ def load_protocol(path: str | Path) -> Protocol:
     path = Path(path)
     text, content = read_yaml(path)
     original = copy.deepcopy(content)
-    keys = ("sequence", "dictionary", "engine", "reconstruction", "trajectory", "trajectory_units")
+    keys = (
+        "sequence",
+        "dictionary",
+        "engine",
+        "surrogate",
+        "reconstruction",
+        "trajectory",
+        "trajectory_units",
+    )
     top = Section(path, "", content, keys)
     top.require("sequence")
     sequence = read_sequence(top)
@@ -119,14 +131,17 @@ def load_protocol(path: str | Path) -> Protocol:
     units = top.text("trajectory_units", TRAJECTORY_UNITS, "cycles_per_pixel")
     if trajectory is not None and units != "cycles_per_pixel":
         raise top.error("trajectory_units", "a computed trajectory is in cycles_per_pixel; remove this key")
-    if content != original:  # numbers from CSV files replaced their references
+    engine = read_engine(top)
+    model = _read_surrogate(top) if "surrogate" in content else engine
+    if content != original:  # numbers from CSV files replaced their references, and full paths relative ones
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
     return Protocol(
         path=path,
         text=text,
         sequence=sequence,
-        model=read_engine(top),
-        engine_given=top.has("engine"),
+        model=model,
+        model_given=model is not engine or top.has("engine"),
+        engine=engine,
         grid=_grid(dictionary) if top.has("dictionary") else None,
         rank=dictionary.count("rank", DEFAULT_RANK),
         n_iterations=reconstruction.count("iterations", N_ITERATIONS),
@@ -178,3 +193,19 @@ def read_engine(top: Section) -> EPGBloch:
             n_subslices=section.count("n_subslices", 32),
             slice_extent=section.number("slice_extent", 3.0, above=0),
         )
+
+
+def _read_surrogate(top: Section) -> GRUSurrogate:
+    """Network of the section ``surrogate``: one that comes with the package, or a file of weights."""
+    if top.has("engine"):
+        raise top.error("surrogate", "one model makes the signals; remove this section or the section engine")
+    section = top.section("surrogate", ("network", "extrapolate"))
+    name = section.values.get("network") or "published"
+    if not isinstance(name, str):
+        raise section.error("network", f"must be a name or a file of weights (*.npz); got {name!r}")
+    if name.endswith(".npz"):
+        name = section.values["network"] = str((top.file.parent / name).resolve())
+    try:
+        return GRUSurrogate(name, extrapolate=section.flag("extrapolate", False))
+    except (ValueError, OSError) as error:
+        raise section.error("network", str(error)) from error

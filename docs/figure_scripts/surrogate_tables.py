@@ -23,6 +23,13 @@ _OUTSIDE = {
 _BOTH = ("signal", "derivatives")
 
 
+def joined(records):
+    """Return the first of the records {network: record}, with what the table of networks needs of all."""
+    keys = ("weights", "parameters", "trained", "all", "families")
+    networks = {name: {key: record[key] for key in keys} for name, record in records.items()}
+    return next(iter(records.values())) | {"networks": networks}
+
+
 def tables(record):
     """Return the tables by name, and every figure as a line of its own, as Markdown."""
     images = {
@@ -30,6 +37,10 @@ def tables(record):
     }
     return images | {
         "training": markdown(("", ""), _training(record)),
+        "networks": markdown(
+            ("network", "layers", "parameters", "training", "all", *map(_family, record["families"])),
+            [*_networks(record["networks"])],
+        ),
         "table1": markdown(
             ("family", "signal", "published", "met", "derivatives", "published", "met"), _table1(record)
         ),
@@ -71,6 +82,18 @@ def _training(record):
         ("work", f"{trained['pulses']:.2g} pulses in {trained['steps']:,} steps of {training['batch_size']}"),
         ("time", f"{trained['seconds'] / 60:.0f} minutes ({trained['processor']})"),
     ]
+
+
+def _networks(networks):
+    for name, entry in networks.items():
+        size = entry["weights"]
+        yield (
+            name,
+            f"{size['layers']} of {size['units']}",
+            f"{entry['parameters']:,}",
+            f"{entry['trained']['seconds'] / 60:.0f} min",
+            *(" / ".join(_percents(e["nrmse"])) for e in (entry["all"], *entry["families"].values())),
+        )
 
 
 def _table1(record):

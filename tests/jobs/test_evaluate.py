@@ -88,12 +88,14 @@ def test_record_fills_the_page_of_the_surrogate(folder, tmp_path, quick, monkeyp
     run(folder, tmp_path)
     record = json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))
     monkeypatch.syspath_prepend(DOCS)
-    content = importlib.import_module("figure_scripts.surrogate_tables").tables(record)
+    scripts = importlib.import_module("figure_scripts.surrogate_tables")
+    content = scripts.tables(scripts.joined({"mine": record, "other": record}))
     text = (DOCS / "surrogate.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"<!-- table: (\w+) -->", text)) == sorted(content)
     own = record["families"]["spline_noise11"]["nrmse"]
     line = f"| SplineNoise11 | {100 * own[0]:.3f} % | 1.285 % | no | {100 * own[1]:.3f} % | 2.037 % | no |"
     assert line in content["table1"].splitlines()
+    assert [row.split(" | ")[0] for row in content["networks"].splitlines()[2:]] == ["| mine", "| other"]
     beyond = record["outside"]["t2_above"][1]["nrmse"]
     cells = content["outside"].splitlines()[4].split(" | ")
     assert cells[0] == "| T2 above 2000 ms"

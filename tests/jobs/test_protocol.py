@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
-from epgbloch import trains
-from epgbloch.pulse import RFPulse
+from epgbloch import EPGBloch, RFPulse, Sequence, Tissue, trains
 from jobs import protocol_sequence
 from jobs.protocol import ProtocolError, load_protocol
+from surrogate import GRUSurrogate, OutOfRangeError, write_weights
 
 SEQUENCE = {"flip_angle_deg": [10, 20, 30], "tr_ms": 10, "te_ms": 4}
 DICTIONARY = {"t1_ms": [500, 1000], "t2_ms": [50, 100]}
@@ -42,7 +42,7 @@ def test_units_are_converted_and_defaults_hold(load):
     assert result.spoiling == "gradient"
     assert not result.phase.any()
     assert protocol.grid is None
-    assert not protocol.engine_given
+    assert not protocol.model_given
     assert (protocol.rank, protocol.n_iterations, protocol.coil_method) == (5, 12, "espirit")
     assert protocol.correct_receive_field
     assert protocol.slices is None
@@ -212,13 +212,31 @@ def test_engine_and_reconstruction_settings(load):
             "trajectory_units": "cycles_per_m",
         }
     )
-    assert protocol.engine_given
+    assert protocol.model_given
     settings = protocol.model.settings()
     expected = {"n_states": 12, "tolerance": 1e-3, "n_subslices": 8, "slice_extent": 2.5}
     assert {name: settings[name] for name in expected} == expected
     assert (protocol.n_iterations, protocol.coil_method, protocol.slices) == (4, "adaptive", (2, 0))
     assert not protocol.correct_receive_field
     assert protocol.trajectory_units == "cycles_per_m"
+
+
+def test_surrogate_is_the_model_where_there_is_a_section(load, tmp_path):
+    protocol = load(sequence() | {"surrogate": None})
+    assert protocol.model.settings() == GRUSurrogate().settings()
+    assert protocol.model_given
+    assert protocol.engine.settings() == EPGBloch().settings()
+
+    file = write_weights(tmp_path / "mine.npz", GRUSurrogate("small").weights)
+    protocol = load(sequence() | {"surrogate": {"network": "mine.npz", "extrapolate": True}})
+    assert protocol.model.settings()["network"] == "mine"
+    # the text says the same in another folder
+    assert yaml.safe_load(protocol.text)["surrogate"] == {"network": str(file), "extrapolate": True}
+    outside = Tissue(9.0, 0.05)
+    train = Sequence([0.3], 10e-3, 5e-3, pulse=RFPulse.gaussian(1e-3, 3e-3))
+    assert np.isfinite(protocol.model.signal(train, outside)).all()
+    with pytest.raises(OutOfRangeError):
+        load(sequence() | {"surrogate": {"network": "mine.npz"}}).model.signal(train, outside)
 
 
 def test_trajectories(load):
@@ -352,6 +370,11 @@ def other(section, **values):
         # dictionary
         (dictionary(rank=0), r"dictionary\.rank: must be at least 1"),
         (dictionary(t1_ms={"log": [100, 1000]}), r"dictionary\.t1_ms\.log: takes"),
+        (other("engine", n_states=9) | {"surrogate": {}}, "surrogate: one model makes the signals; remove"),
+        (other("surrogate", network="larg"), r"surrogate\.network: .*none of the shipped networks .*small"),
+        (other("surrogate", network="none.npz"), r"surrogate\.network: .*No such file"),
+        (other("surrogate", network=3), r"surrogate\.network: must be a name or a file"),
+        (other("surrogate", extrapolate=1), r"surrogate\.extrapolate: must be true or false"),
         (dictionary(t1_ms={"log": [9, 3, 5]}), r"t1_ms\.log: start=9.0 must be less"),
         (dictionary(t1_ms={"lin": [1, 3, 5]}), r"dictionary\.t1_ms: give a number"),
         (dictionary(t2_ms=[-1, 5]), r"dictionary\.t2_ms: value 0 must .* above 0"),
