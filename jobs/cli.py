@@ -11,10 +11,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from jobs import cli_dictionary
+from jobs.cli_options import (
+    CONTEXT,
+    DEBUG,
+    Debug,
+    Force,
+    OutFile,
+    OutFolder,
+    Protocol,
+    ProtocolOption,
+    Quiet,
+)
 from jobs.console import Console
-
-_CONTEXT = {"help_option_names": ["-h", "--help"]}
-_DEBUG = "epgbloch.debug"
 
 
 class _Group(TyperGroup):
@@ -29,7 +38,7 @@ class _Group(TyperGroup):
         except (ValueError, OSError, MemoryError) as error:
             # Bad input always raises ValueError or OSError here; anything else is a mistake of the program
             # and keeps its traceback. A closed pipe is for typer.
-            if ctx.meta.get(_DEBUG) or getattr(error, "errno", None) == errno.EPIPE:
+            if ctx.meta.get(DEBUG) or getattr(error, "errno", None) == errno.EPIPE:
                 raise
             print(f"error: {_one_line(error)}", file=sys.stderr)
             raise typer.Exit(1) from None
@@ -45,12 +54,13 @@ def _one_line(error: Exception) -> str:
 
 app = typer.Typer(
     cls=_Group,
-    context_settings=_CONTEXT,
+    context_settings=CONTEXT,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cli_dictionary.app, name="dictionary")
 
 
 def main() -> None:
@@ -66,11 +76,6 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-def _remember_debug(ctx: typer.Context, value: bool) -> bool:
-    ctx.meta[_DEBUG] = value
-    return value
-
-
 class _Coils(StrEnum):
     """Methods of estimating coil sensitivities."""
 
@@ -83,20 +88,6 @@ class _Template(StrEnum):
 
     analytic = "analytic"
     mni152 = "mni152"
-
-
-Protocol = Annotated[Path, typer.Argument(metavar="PROTOCOL", help="Protocol file (YAML).")]
-ProtocolOption = Annotated[Path, typer.Option("--protocol", metavar="FILE", help="Protocol file (YAML).")]
-OutFile = Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")]
-OutFolder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Debug = Annotated[
-    bool,
-    typer.Option(
-        "--debug", envvar="EPGBLOCH_DEBUG", callback=_remember_debug, help="Show the traceback of an error."
-    ),
-]
 
 
 @app.callback()
@@ -175,23 +166,6 @@ def _numbers(option: str, texts: list[str]) -> list[float]:
         return [float(item) for item in items]
     except ValueError:
         raise ValueError(f"{option} {','.join(texts)}: give numbers separated by commas") from None
-
-
-@app.command()
-def dictionary(
-    protocol: Protocol,
-    out: OutFile,
-    rank: Annotated[
-        int | None, typer.Option("--rank", help="Length of the temporal basis, instead of the protocol's.")
-    ] = None,
-    force: Force = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Make the dictionary of a protocol (HDF5)."""
-    from jobs.dictionary import run_dictionary
-
-    run_dictionary(protocol, out=out, rank=rank, force=force, console=Console(quiet))
 
 
 @app.command()

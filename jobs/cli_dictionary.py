@@ -1,0 +1,77 @@
+"""The commands ``epgbloch dictionary ...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli_options import CONTEXT, Debug, Force, OutFile, OutFolder, Quiet
+from jobs.console import Console
+
+app = typer.Typer(
+    context_settings=CONTEXT,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Make, look at, match and convert dictionaries.",
+)
+DictionaryFile = Annotated[Path, typer.Argument(metavar="DICTIONARY", help="Dictionary file (.h5).")]
+
+
+@app.command()
+def match(
+    dictionary: DictionaryFile,
+    signals: Annotated[
+        Path, typer.Argument(metavar="SIGNALS", help="Signals in rows: .npy, .h5, .mat (v7.3), or .csv.")
+    ],
+    out: OutFile,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Go below the step of the grid, with standard errors.")
+    ] = False,
+    noise: Annotated[
+        float | None,
+        typer.Option("--noise", help="SD of the real part of the noise. [default: from the residuals]"),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option("--network", metavar="FILE", help="Weights of the network that made the dictionary."),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find T1, T2, B1 and PD of signals (CSV).
+
+    Signals are rows of one value a pulse, or of coefficients in the basis of the dictionary. HDF5 and MATLAB
+    files hold them in the variable `signal`.
+    """
+    from jobs.dictionary_match import run_dictionary_match
+
+    run_dictionary_match(
+        dictionary,
+        signals,
+        out=out,
+        refined=refine,
+        noise=noise,
+        network=network,
+        force=force,
+        console=Console(quiet),
+    )
+
+
+@app.command()
+def report(
+    dictionary: DictionaryFile,
+    out: OutFolder,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of tissues and noise.")] = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Draw singular values, atoms, and errors of matching against SNR."""
+    from jobs.dictionary_report import run_dictionary_report
+    from jobs.options import at_least
+
+    at_least(0, seed=seed)
+    run_dictionary_report(dictionary, out=out, seed=seed, force=force, console=Console(quiet))

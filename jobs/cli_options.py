@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+"""Settings of every group of commands."""
+DEBUG = "epgbloch.debug"
+"""Where the context keeps the option --debug."""
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> bool:
+    ctx.meta[_DEBUG] = value
+    return value
+
+
+Protocol = Annotated[Path, typer.Argument(metavar="PROTOCOL", help="Protocol file (YAML).")]
+ProtocolOption = Annotated[Path, typer.Option("--protocol", metavar="FILE", help="Protocol file (YAML).")]
+OutFile = Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")]
+OutFolder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Debug = Annotated[
+    bool,
+    typer.Option(
+        "--debug", envvar="EPGBLOCHDEBUG", callback=_remember_debug, help="Show the traceback of an error."
+    ),
+]
