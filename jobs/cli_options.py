@@ -14,7 +14,7 @@ DEBUG = "epgbloch.debug"
 
 
 def _remember_debug(ctx: typer.Context, value: bool) -> bool:
-    ctx.meta[_DEBUG] = value
+    ctx.meta[DEBUG] = value
     return value
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SNRS = (5, 10, 20, 40, 80, 160)
-"""Root mean square of the signal over the train, over the standard deviation of the real part of the noise."""
+"""Root mean square of the signal over the standard deviation of the real part of the noise."""
 CONFUSION_SNR = 20
 N_TRIALS = 3000
 """Noisy signals at each SNR."""
@@ -87,7 +87,7 @@ def run_dictionary_report(
             "signals": "atoms" if model is None else "random tissues",
             "trials_per_snr": N_TRIALS,
             "seed": seed,
-            "snr_definition": "root mean square of the signal / standard deviation of the real part of the noise",
+            "snr_definition": "root mean square of the signal / SD of the real part of the noise",
             "relative_errors": {str(snr): _errors(*trial) for snr, trial in trials.items()},
         }
         output.provenance["dictionary"] = str(path)

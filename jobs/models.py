@@ -36,7 +36,7 @@ def stored_model(dictionary: Dictionary, network: str | None = None) -> EPGBloch
         ) from error
     if model.settings()["sha256"] != settings["sha256"]:
         raise DictionaryError(
-            f"network {network or settings['network']!r} is not the one that made the dictionary, although it "
-            "may have its name; give the file of its weights"
+            f"network {network or settings['network']!r} is not the one that made the dictionary; give the "
+            "file of its weights"
         )
     return model
