@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dictionaries.atom_list import AtomList
 from dictionaries.differences import sequence_differences
 from dictionaries.grid import Grid
 from epgbloch import Sequence, Tissue
 
 # Rounding to single precision leaves 1e-6; damaged or differently scaled data are off by far more.
 _ORTHONORMALITY = 1e-4
+_CHECKED_AT_ONCE = 65536  # atoms, so that checks take no second copy of the coefficients
+ERROR_EDGES = np.logspace(-7, 0, 71)
+"""Limits of the bins of `Dictionary.error_counts`; errors beyond are counted in the first and last bin."""
 
 
 class DictionaryError(ValueError):
@@ -29,18 +33,18 @@ class RelativeError(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dictionary:
-    """Signals of all atoms of a grid in a temporal subspace, checked once at construction.
+    """Signals of many atoms in a temporal subspace, checked once at construction.
 
     The signal of atom i at pulse n with proton density 1 is
     ``norms[i] * sum_r basis[n, r] coefficients[i, r]``, up to the truncation error. `generate` makes
-    dictionaries, `read_dictionary` reads them.
+    dictionaries, `read_dictionary` reads them, `dictionary_from_arrays` takes those made elsewhere.
 
     Attributes
     ----------
-    grid : Grid
+    grid : Grid or AtomList
         Tissue parameters; the atoms are in the order of ``grid.tissue``.
-    sequence : Sequence
-        The sequence of the signals.
+    sequence : Sequence or None
+        The sequence of the signals; None if it is not known.
     basis : ndarray, shape (n_pulses, rank), float32 or complex64
         Orthonormal columns U; float32 if all signals are real.
     coefficients : ndarray, shape (n_atoms, rank), same dtype as `basis`
@@ -49,8 +53,12 @@ class Dictionary:
         Norms ||U^H s|| of the compressed atoms with proton density 1, > 0.
     model : dict
         Settings of the signal model.
-    truncation_error : RelativeError
-        ||s - U U^H s|| / ||s||: maximum and root mean square over all atoms.
+    truncation_error : RelativeError or None
+        ||s - U U^H s|| / ||s||: maximum and root mean square over all atoms; None if it is not known.
+    singular_values : ndarray, shape (n_pulses,), float64, or None
+        Singular values of the sampled signals of unit norm that gave the basis, falling.
+    error_counts : ndarray, shape (70,), int64, or None
+        Number of atoms whose truncation error lies between `ERROR_EDGES`: ten bins a decade from 1e-7 to 1.
 
     Raises
     ------
@@ -59,20 +67,24 @@ class Dictionary:
         norms are not what they should be.
     """
 
-    grid: Grid
-    sequence: Sequence
+    grid: Grid | AtomList
+    sequence: Sequence | None
     basis: NDArray[Any]
     coefficients: NDArray[Any]
     norms: NDArray[np.float32]
     model: dict[str, Any]
-    truncation_error: RelativeError
+    truncation_error: RelativeError | None
+    singular_values: NDArray[np.float64] | None = None
+    error_counts: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         for name in ("basis", "coefficients", "norms"):
             object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name)))
-        if self.basis.ndim != 2 or self.basis.shape[0] != self.sequence.n_pulses or not self.basis.size:
+        n_pulses = "n_pulses" if self.sequence is None else self.sequence.n_pulses
+        shape = self.basis.shape
+        if len(shape) != 2 or 0 in shape or (self.sequence is not None and shape[0] != n_pulses):
             raise DictionaryError(
-                f"basis has shape {self.basis.shape}; the sequence asks for ({self.sequence.n_pulses}, rank)"
+                f"basis has shape {self.basis.shape}; the sequence asks for ({n_pulses}, rank)"
             )
         n_atoms = self.grid.n_atoms
         for name, shape in (("coefficients", (n_atoms, self.rank)), ("norms", (n_atoms,))):
@@ -85,14 +97,22 @@ class Dictionary:
         for name, dtype in (("coefficients", self.basis.dtype), ("norms", np.dtype(np.float32))):
             if getattr(self, name).dtype != dtype:
                 raise DictionaryError(f"{name} is {getattr(self, name).dtype}; it must be {dtype}")
-        for name in ("basis", "coefficients", "norms", "truncation_error"):
-            if not np.isfinite(getattr(self, name)).all():
+        for name in ("basis", "truncation_error", "singular_values"):
+            value = getattr(self, name)
+            if value is not None and not np.isfinite(value).all():
                 raise DictionaryError(f"{name} holds values that are not finite")
         if np.abs(self.basis.conj().T @ self.basis - np.eye(self.rank)).max() > _ORTHONORMALITY:
             raise DictionaryError("basis must have orthonormal columns")
-        if np.abs(np.linalg.norm(self.coefficients, axis=1) - 1).max() > _ORTHONORMALITY:
+        for start in range(0, n_atoms, _CHECKED_AT_ONCE):
+            self._check_atoms(slice(start, start + _CHECKED_AT_ONCE))
+
+    def _check_atoms(self, atoms: slice) -> None:
+        for name in ("coefficients", "norms"):
+            if not np.isfinite(getattr(self, name)[atoms]).all():
+                raise DictionaryError(f"{name} holds values that are not finite")
+        if np.abs(np.linalg.norm(self.coefficients[atoms], axis=1) - 1).max() > _ORTHONORMALITY:
             raise DictionaryError("coefficients must have rows of unit norm")
-        if self.norms.min() <= 0:
+        if self.norms[atoms].min() <= 0:
             raise DictionaryError("norms must be positive")
 
     @property
@@ -111,7 +131,16 @@ class Dictionary:
         return self.basis.shape[1]
 
     def check_sequence(self, sequence: Sequence) -> None:
-        """Raise a DictionaryError that says what differs unless `sequence` gives the same signals."""
+        """Raise a DictionaryError that says what differs unless `sequence` gives the same signals.
+
+        A dictionary of an unknown sequence fits none, unless you vouch for it:
+        ``dataclasses.replace(dictionary, sequence=sequence)`` is the same dictionary with that sequence.
+        """
+        if self.sequence is None:
+            raise DictionaryError(
+                "the sequence that the dictionary was made for is not known. If it is this one, say so: "
+                "dataclasses.replace(dictionary, sequence=sequence)"
+            )
         if self.sequence.fingerprint() != sequence.fingerprint():
             differences = "; ".join(sequence_differences(self.sequence, sequence))
             raise DictionaryError(

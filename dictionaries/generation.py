@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dictionaries.dictionary import Dictionary, DictionaryError, RelativeError
+from dictionaries.atom_list import AtomList
+from dictionaries.compression import STATISTICS_BLOCK, Compressed, compress, error_statistics
+from dictionaries.dictionary import Dictionary, DictionaryError
 from dictionaries.grid import Grid
 from dictionaries.subspace import as_real, sample_indices, subspace
 from epgbloch import Sequence, SignalModel, Tissue
 
 # Of fixed size, so that the subspace does not depend on chunk_size.
 _SAMPLE_CHUNK = 512
+_DEFAULT_RANK = 12
+_SMALLEST_ERROR = 1e-6
+"""Below it, the rounding of single-precision signals counts."""
+Progress = Callable[[int, int], None]
+"""Called as progress(atoms done, atoms in all)."""
 
 
 def generate(
     model: SignalModel,
     sequence: Sequence,
-    grid: Grid,
+    grid: Grid | AtomList,
     *,
-    rank: int = 12,
+    rank: int | None = None,
+    truncation_error: float | None = None,
     chunk_size: int = 4096,
     n_sample: int = 5000,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Dictionary:
     """Return the dictionary of a grid, compressed to a temporal subspace.
 
@@ -33,19 +42,26 @@ def generate(
     each scaled to unit norm. Then the signals s of all atoms are computed in chunks and only U^H s is kept.
     If the signals of the whole sample are exactly real, so are the basis and the dictionary.
 
+    The atoms are kept in memory; `generate_file` keeps them on disk and continues after interruptions.
+
     Parameters
     ----------
     model : SignalModel
         Computes the signals.
     sequence : Sequence
         Flip angles, timing and pulse.
-    grid : Grid
+    grid : Grid or AtomList
         Tissue parameters of the atoms.
-    rank : int
-        Dimension of the subspace, at most the number of pulses, of atoms and of sampled atoms.
+    rank : int, optional
+        Dimension of the subspace, at most the number of pulses, of atoms and of sampled atoms. 12, unless
+        `truncation_error` is given.
+    truncation_error : float, optional
+        Instead of `rank`: the smallest subspace is taken that leaves at most this part of the signals of the
+        sample, as a root mean square of ||s - U U^H s|| / ||s||; 1e-6 to 1. What it leaves over all atoms is
+        in the result.
     chunk_size : int
-        Number of atoms simulated at once; memory is about 24 x chunk_size x n_pulses bytes. The result
-        depends on it only by single-precision rounding.
+        Number of atoms simulated at once; memory is 8 x chunk_size x n_pulses bytes and what the model takes
+        beside. The result does not depend on it if the signals of the model do not, as those of `EPGBloch`.
     n_sample : int
         Number of atoms that span the subspace, evenly spread over the grid, the same each time; all, if
         there are fewer than twice as many.
@@ -60,7 +76,8 @@ def generate(
     Raises
     ------
     ValueError
-        If `rank`, `chunk_size` or `n_sample` is out of range.
+        If `rank`, `truncation_error`, `chunk_size` or `n_sample` is out of range, or the first two are both
+        given.
     DictionaryError
         If a signal is zero or not finite, or complex where the sample was real; the message names the atom.
 
@@ -68,47 +85,101 @@ def generate(
     ----------
     McGivney et al. 2014, IEEE Trans Med Imaging 33:2311, doi 10.1109/TMI.2014.2337321 (SVD compression).
     """
-    tissue = grid.tissue
-    limit = min(sequence.n_pulses, tissue.n_atoms)
-    _check_count("rank", rank, 1, limit, f"{sequence.n_pulses} pulses, {tissue.n_atoms} atoms")
-    _check_count("chunk_size", chunk_size, 1, None, "4096 is the default")
-    _check_count("n_sample", n_sample, rank, None, "a subspace needs at least rank signals")
-    sample = sample_indices(tissue.n_atoms, n_sample)
-    total = sample.size + tissue.n_atoms
+    work = Work(model, sequence, grid, rank, truncation_error, chunk_size, n_sample)
+    total = work.sample.size + grid.n_atoms
 
-    def signals_of(atoms: NDArray[np.intp], size: int, done: int) -> Iterator[tuple[NDArray[np.intp], Any]]:
-        for start in range(0, atoms.size, size):
-            chunk = atoms[start : start + size]
-            yield chunk, _signals(model, sequence, tissue, chunk)
-            if progress is not None:
-                progress(done + start + chunk.size, total)
+    def report(done: int) -> None:
+        if progress is not None:
+            progress(done, total)
 
-    def unit_signals() -> Iterator[NDArray[Any]]:
-        for chunk, signals in signals_of(sample, _SAMPLE_CHUNK, 0):
-            norms = np.sqrt(_energy(signals))
-            _check_signal(norms, tissue, chunk)
-            yield signals / norms[:, np.newaxis]
+    basis, singular_values = work.subspace(report)
+    coefficients = np.empty((grid.n_atoms, basis.shape[1]), dtype=basis.dtype)
+    norms, error = np.empty(grid.n_atoms, np.float32), np.empty(grid.n_atoms, np.float32)
+    for atoms in work.chunks():
+        compressed = compressed_atoms(model, sequence, grid[atoms], atoms.start, basis)
+        coefficients[atoms], norms[atoms], error[atoms] = compressed
+        report(work.sample.size + atoms.stop)
+    blocks = (error[i : i + STATISTICS_BLOCK] for i in range(0, error.size, STATISTICS_BLOCK))
+    truncated, counts = error_statistics(blocks)
+    return Dictionary(
+        grid, sequence, basis, coefficients, norms, model.settings(), truncated, singular_values, counts
+    )
 
-    basis = subspace(unit_signals(), rank)
-    coefficients = np.empty((tissue.n_atoms, rank), dtype=basis.dtype)
-    norms = np.empty(tissue.n_atoms, dtype=np.float32)
-    squared_error = np.empty(tissue.n_atoms)
-    for chunk, signals in signals_of(np.arange(tissue.n_atoms), chunk_size, sample.size):
-        if np.iscomplexobj(signals) and not np.iscomplexobj(basis):
-            i_complex = np.flatnonzero(signals.imag.any(axis=1))[0]
-            raise DictionaryError(
-                f"the signal of {_describe(tissue, chunk[i_complex])} is complex although all {sample.size} "
-                f"sampled signals are real; raise n_sample, up to the {tissue.n_atoms} atoms of the grid"
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What is to be generated, checked once at construction; parameters as of `generate`."""
+
+    model: SignalModel
+    sequence: Sequence
+    grid: Grid | AtomList
+    rank: int | None
+    truncation_error: float | None
+    chunk_size: int
+    n_sample: int
+
+    def __post_init__(self) -> None:
+        n_atoms, n_pulses = self.grid.n_atoms, self.sequence.n_pulses
+        if self.truncation_error is None:
+            rank = _DEFAULT_RANK if self.rank is None else self.rank
+            object.__setattr__(self, "rank", rank)
+            _check_count("rank", rank, 1, min(n_pulses, n_atoms), f"{n_pulses} pulses, {n_atoms} atoms")
+        elif self.rank is not None:
+            raise ValueError(
+                f"rank={self.rank} and truncation_error={self.truncation_error} are both given; "
+                "one follows from the other: leave one out"
             )
-        compressed = signals @ basis.conj()
-        chunk_norms = np.sqrt(_energy(compressed))
-        _check_signal(chunk_norms, tissue, chunk)
-        coefficients[chunk] = compressed / chunk_norms[:, np.newaxis]
-        norms[chunk] = chunk_norms
-        # Not ||s||^2 - ||U^H s||^2, in which single-precision rounding hides errors below 3e-4.
-        squared_error[chunk] = _energy(signals - compressed @ basis.T) / _energy(signals)
-    error = RelativeError(max=float(np.sqrt(squared_error.max())), rms=float(np.sqrt(squared_error.mean())))
-    return Dictionary(grid, sequence, basis, coefficients, norms, model.settings(), error)
+        elif not _SMALLEST_ERROR <= self.truncation_error < 1:
+            raise ValueError(
+                f"truncation_error={self.truncation_error} must lie between {_SMALLEST_ERROR} and 1; "
+                "1e-3 is a usual value"
+            )
+        _check_count("chunk_size", self.chunk_size, 1, None, "4096 is the default")
+        _check_count(
+            "n_sample", self.n_sample, self.rank or 1, None, "a subspace needs at least rank signals"
+        )
+
+    @property
+    def sample(self) -> NDArray[np.intp]:
+        """Numbers of the atoms that span the subspace."""
+        return sample_indices(self.grid.n_atoms, self.n_sample)
+
+    def chunks(self) -> Iterator[slice]:
+        """Return the atoms of every chunk."""
+        for start in range(0, self.grid.n_atoms, self.chunk_size):
+            yield slice(start, min(start + self.chunk_size, self.grid.n_atoms))
+
+    def subspace(self, report: Callable[[int], None]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Return basis and singular values; call report(atoms done) after each block of the sample."""
+        sample = self.sample
+
+        def unit_signals() -> Iterator[NDArray[Any]]:
+            for start in range(0, sample.size, _SAMPLE_CHUNK):
+                numbers = sample[start : start + _SAMPLE_CHUNK]
+                tissue = self.grid[numbers]
+                signals = _signals(self.model, self.sequence, tissue)
+                norms = np.linalg.norm(signals.astype(np.complex128), axis=1)
+                faults = np.where(np.isfinite(norms), np.where(norms == 0, _ZERO, 0), _NOT_FINITE)
+                _check_faults(faults, tissue, numbers)
+                yield as_real(signals) / norms[:, np.newaxis]
+                report(start + numbers.size)
+
+        return subspace(unit_signals(), self.rank, self.truncation_error)
+
+
+def compressed_atoms(
+    model: SignalModel, sequence: Sequence, tissue: Tissue, first: int, basis: NDArray[Any]
+) -> Compressed:
+    """Return the atoms of a tissue in a subspace; `first` is the number of the first one, for messages.
+
+    Raises
+    ------
+    DictionaryError
+        If a signal is zero within the subspace, not finite, or complex in a real subspace.
+    """
+    compressed, fault = compress(_signals(model, sequence, tissue), basis)
+    _check_faults(fault, tissue, first + np.arange(tissue.n_atoms))
+    return compressed
 
 
 def _check_count(name: str, value: int, low: int, high: int | None, remedy: str) -> None:
@@ -117,41 +188,31 @@ def _check_count(name: str, value: int, low: int, high: int | None, remedy: str)
         raise ValueError(f"{name}={value} must be an integer, {limits} ({remedy})")
 
 
-def _signals(model: SignalModel, sequence: Sequence, tissue: Tissue, atoms: NDArray[np.intp]) -> NDArray[Any]:
-    """Return the signals of some atoms, checked: complex64, or float32 if they are exactly real."""
-    signals = np.ascontiguousarray(model.signal(sequence, tissue[atoms]), dtype=np.complex64)
-    if signals.shape != (atoms.size, sequence.n_pulses):
+def _signals(model: SignalModel, sequence: Sequence, tissue: Tissue) -> NDArray[np.complex64]:
+    signals = np.ascontiguousarray(model.signal(sequence, tissue), dtype=np.complex64)
+    if signals.shape != (tissue.n_atoms, sequence.n_pulses):
         raise DictionaryError(
-            f"the model returned signals of shape {signals.shape} for {atoms.size} atoms and "
+            f"the model returned signals of shape {signals.shape} for {tissue.n_atoms} atoms and "
             f"{sequence.n_pulses} pulses; it must be (n_atoms, n_pulses)"
         )
-    finite = np.isfinite(signals).all(axis=1)
-    if not finite.all():
-        i_atom = atoms[np.flatnonzero(~finite)[0]]
+    return signals
+
+
+_NOT_FINITE, _COMPLEX, _ZERO = 1, 2, 3
+_FAULTS = {
+    _NOT_FINITE: "is not finite; leave the atom out of the grid or check the model",
+    _COMPLEX: "is complex although all sampled signals are real; raise n_sample, up to the number of atoms",
+    _ZERO: "is zero within the subspace; check that flip angles are not all zero, and raise n_sample",
+}
+
+
+def _check_faults(faults: NDArray[Any], tissue: Tissue, numbers: NDArray[np.intp]) -> None:
+    """Raise a DictionaryError that names the first atom with a fault of `compress`."""
+    bad = np.flatnonzero(faults)
+    if bad.size:
+        i = bad[0]
         raise DictionaryError(
-            f"the signal of {_describe(tissue, i_atom)} is not finite; "
-            "leave the atom out of the grid or check the model"
+            f"the signal of atom {numbers[i]} (T1 {tissue.t1[i]:.6g} s, T2 {tissue.t2[i]:.6g} s, "
+            f"B1 {tissue.b1[i]:.6g}, off-resonance {tissue.off_resonance[i]:.6g} Hz) "
+            f"{_FAULTS[int(faults[i])]}"
         )
-    return as_real(signals)
-
-
-def _energy(signals: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the squared norm of each row in double precision."""
-    parts = signals.view(signals.real.dtype)
-    return np.einsum("ij,ij->i", parts, parts, dtype=np.float64)
-
-
-def _check_signal(norms: NDArray[np.float64], tissue: Tissue, atoms: NDArray[np.intp]) -> None:
-    zero = np.flatnonzero(norms == 0)
-    if zero.size:
-        raise DictionaryError(
-            f"the signal of {_describe(tissue, atoms[zero[0]])} is zero within the subspace; "
-            "check that flip angles are not all zero, and raise n_sample"
-        )
-
-
-def _describe(tissue: Tissue, i_atom: np.intp) -> str:
-    return (
-        f"atom {i_atom} (T1 {tissue.t1[i_atom]:.6g} s, T2 {tissue.t2[i_atom]:.6g} s, "
-        f"B1 {tissue.b1[i_atom]:.6g}, off-resonance {tissue.off_resonance[i_atom]:.6g} Hz)"
-    )

@@ -121,14 +121,30 @@ class Grid:
     @cached_property
     def tissue(self) -> Tissue:
         """Tissue of every combination, `n_atoms` atoms in the order of the grid."""
-        axes = np.meshgrid(self.t1, self.t2, self.b1, self.off_resonance, indexing="ij")
-        possible = axes[1] <= axes[0]
-        return Tissue(*(axis[possible] for axis in axes))
+        return self[:]
+
+    def __getitem__(self, index: slice | NDArray[np.intp]) -> Tissue:
+        """Return the tissue of some combinations; the others need no memory."""
+        numbers = np.arange(*index.indices(self.n_atoms)) if isinstance(index, slice) else np.asarray(index)
+        numbers, i_off_resonance = np.divmod(numbers, self.off_resonance.size)
+        numbers, i_b1 = np.divmod(numbers, self.b1.size)
+        i_t1, i_t2 = self._pairs
+        return Tissue(
+            self.t1[i_t1[numbers]],
+            self.t2[i_t2[numbers]],
+            self.b1[i_b1],
+            self.off_resonance[i_off_resonance],
+        )
+
+    @cached_property
+    def _pairs(self) -> tuple[NDArray[np.intp], ...]:
+        """Numbers of T1 and T2 of the possible pairs."""
+        return np.nonzero(self.t2 <= self.t1[:, np.newaxis])
 
     @property
     def n_atoms(self) -> int:
         """Number of combinations with T2 <= T1."""
-        return self.tissue.n_atoms
+        return self._pairs[0].size * self.b1.size * self.off_resonance.size
 
     def to_dict(self) -> dict[str, list[float]]:
         """Return the axes as lists; `Grid(**grid.to_dict())` is the same grid."""

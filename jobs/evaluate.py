@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from epgbloch import __version__
+from epgbloch._files import replacing
 from jobs import evaluation_figures
 from jobs.console import Console
 from surrogate import Dataset, Weights, generate_dataset, read_dataset
@@ -27,7 +28,6 @@ from surrogate.evaluation import (
     held_out_rows,
     recipe_of,
 )
-from surrogate.files import replacing
 from surrogate.probes import Probes
 from surrogate.surrogate import find_weights
 

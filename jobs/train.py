@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from epgbloch._files import replacing
 from jobs.console import Console
 from jobs.training_file import TrainingFile, load_training_file
 from surrogate import Dataset, generate_dataset, read_dataset, write_weights
-from surrogate.files import replacing
 from surrogate.training import Report, train
 
 CHECKPOINT, WEIGHTS, FIGURE = "checkpoint.npz", "weights.npz", "loss.png"

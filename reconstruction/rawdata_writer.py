@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from ismrmrd import xsd
 from ismrmrd.hdf5 import acquisition_dtype
 from numpy.typing import NDArray
 
+from epgbloch._files import new_hdf5, replacing
 from epgbloch.constants import GAMMA_BAR
 from reconstruction.acquisition import Acquisition
 
@@ -59,21 +59,12 @@ def write_ismrmrd(
     table = np.concatenate([_noise_table(acquisitions[0]), *(_slice_table(a) for a in acquisitions)])
     table["head"]["scan_counter"] = np.arange(table.size)
     table["head"]["flags"][-1] |= _bit(flags.ACQ_LAST_IN_MEASUREMENT)
-    target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    # In memory first: HDF5 may crash the process when the disk is full.
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
+    with replacing(Path(path)) as partial, new_hdf5(partial, libver="earliest") as file:
         group = file.create_group("dataset")
         xml = xsd.ToXML(_header(acquisitions, field_strength))
         group.create_dataset("xml", data=[xml.encode()], dtype=h5py.special_dtype(vlen=bytes))
         # Chunked and extensible, as the ISMRMRD library makes it.
         group.create_dataset("data", data=table, maxshape=(None,), chunks=(min(table.size, 1024),))
-    try:
-        partial.write_bytes(buffer.getbuffer())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _check_slices(acquisitions: Sequence[Acquisition]) -> None:

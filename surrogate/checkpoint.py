@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from surrogate.files import replacing
+from epgbloch._files import replacing
 
 
 class CheckpointError(ValueError):

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from epgbloch import EPGBloch, __version__
 from epgbloch._checks import require_count
+from epgbloch._files import Parts, check_space, library_versions, new_hdf5
 from surrogate.dataset import FORMAT, FORMAT_VERSION, UNITS, DatasetError, Recipe, combined_digest
-from surrogate.files import replacing
 from surrogate.sampling import draw, seed_key
 
 _PART = 500
@@ -73,26 +68,28 @@ def generate_dataset(
     """
     require_count("n_threads", n_threads)
     target = Path(path)
-    if target.exists():
-        raise FileExistsError(f"{target} exists; read it, or choose another name")
+    parts = Parts(target, "data set", _identity(recipe), DatasetError)
     n_bytes = 8 * 6 * recipe.n_pulses * recipe.n_signals  # twice: parts and the file
-    _check_space(target.parent, n_bytes)
-    parts = target.with_name(f"{target.name}.parts")
-    parts.mkdir(exist_ok=True)
-    _claim(parts, recipe)
+    check_space(target.parent, n_bytes, "the data set", "choose another folder or fewer signals")
+    if parts.open():
+        return target
     starts = range(0, recipe.n_signals, _PART)
     model = replace(recipe.model, n_threads=1)
     with ThreadPoolExecutor(n_threads) as pool:
         for start in starts:
             indices = range(start, min(start + _PART, recipe.n_signals))
-            if _read_part(parts, start) is None:
+            if parts.read(_part(start)) is None:
                 rows = list(pool.map(partial(_simulate, recipe, model), indices))
-                _write_part(parts, start, {name: np.stack([row[name] for row in rows]) for name in UNITS})
+                parts.write(_part(start), {name: np.stack([row[name] for row in rows]) for name in UNITS})
             if progress is not None:
                 progress(indices.stop, recipe.n_signals)
-    _assemble(target, recipe, (_required_part(parts, start) for start in starts))
-    shutil.rmtree(parts)
+    with parts.finishing() as complete:
+        _assemble(complete, recipe, (parts.required(_part(start)) for start in starts))
     return target
+
+
+def _part(start: int) -> str:
+    return f"{start:09d}"
 
 
 def _simulate(recipe: Recipe, model: EPGBloch, index: int) -> dict[str, Any]:
@@ -120,65 +117,15 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "epgbloch_version": __version__,
-        **{f"{name}_version": metadata.version(name) for name in ("numpy", "scipy", "numba")},
+        **library_versions("numpy", "scipy", "numba"),
         "recipe": recipe.to_dict(),
     }
 
 
-def _claim(parts: Path, recipe: Recipe) -> None:
-    """Note in the folder of parts what they belong to, or check it."""
-    label, text = parts / "recipe.json", json.dumps(_identity(recipe), sort_keys=True)
-    try:
-        if label.read_text(encoding="utf-8") != text:
-            raise DatasetError(
-                f"{parts} holds parts of a data set of another recipe or version; remove the folder, or "
-                "choose another name for the data set"
-            )
-    except FileNotFoundError:
-        with replacing(label) as partial_path:
-            partial_path.write_text(text, encoding="utf-8")
-
-
-def _check_space(folder: Path, n_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if n_bytes > free:
-        raise OSError(
-            errno.ENOSPC,
-            f"the data set needs {n_bytes / 1e9:.3g} GB and {folder} has {free / 1e9:.3g} GB free; choose "
-            "another folder or fewer signals",
-        )
-
-
-def _part_path(parts: Path, start: int) -> Path:
-    return parts / f"{start:09d}.npz"
-
-
-def _write_part(parts: Path, start: int, arrays: dict[str, NDArray[Any]]) -> None:
-    with replacing(_part_path(parts, start)) as path, path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def _read_part(parts: Path, start: int) -> dict[str, NDArray[Any]] | None:
-    """Arrays of a part; None if it is missing or damaged (the parts carry checksums)."""
-    try:
-        with _part_path(parts, start).open("rb") as file:
-            arrays = np.load(file)
-            return {name: arrays[name] for name in UNITS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-
-
-def _required_part(parts: Path, start: int) -> dict[str, NDArray[Any]]:
-    arrays = _read_part(parts, start)
-    if arrays is None:
-        raise OSError(f"{_part_path(parts, start)} is gone or damaged; run again")
-    return arrays
-
-
-def _assemble(target: Path, recipe: Recipe, parts: Iterator[dict[str, NDArray[Any]]]) -> None:
+def _assemble(path: Path, recipe: Recipe, parts: Iterator[dict[str, NDArray[Any]]]) -> None:
     digests = {name: hashlib.sha256() for name in UNITS}
-    # From 1.10 on, HDF5 has checksums on its own structures; gzip has one on the data.
-    with replacing(target) as path, h5py.File(path, "w", libver=("v110", "v110")) as file:
+    # Gzip has a checksum on the data.
+    with new_hdf5(path) as file:
         first = 0
         for arrays in parts:
             for name, values in arrays.items():

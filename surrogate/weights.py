@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epgbloch import __version__
-from surrogate.files import replacing
+from epgbloch._files import replacing
 from surrogate.sampling import Ranges
 from surrogate.size import NetworkSize
 

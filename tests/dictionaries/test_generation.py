@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dictionaries import DictionaryError, Grid, generate, linear_axis, log_axis
+from dictionaries import ERROR_EDGES, DictionaryError, Grid, generate, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
 
 SINGLE = 1e-6  # a few roundings of single precision
@@ -62,6 +62,38 @@ def test_truncation_error_is_that_of_all_atoms(closed_form, sequence, which, ran
     assert dictionary.truncation_error.rms == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3, abs=3e-7)
 
 
+@pytest.mark.parametrize("which", ["grid", "complex_grid"])
+def test_truncation_error_chooses_the_rank(closed_form, sequence, which, request):
+    """The sample holds all atoms, so that what is left of it is what is left."""
+    grid = request.getfixturevalue(which)
+    rank = generate(closed_form(), sequence, grid, rank=7).rank
+    left = generate(closed_form(), sequence, grid, rank=rank).truncation_error.rms
+    for factor, expected in ((1.01, rank), (0.99, rank + 1)):
+        dictionary = generate(closed_form(), sequence, grid, truncation_error=factor * left)
+        assert dictionary.rank == expected
+        assert dictionary.truncation_error.rms <= factor * left
+
+
+@pytest.mark.parametrize("which", ["grid", "complex_grid"])
+def test_errors_are_counted(closed_form, sequence, which, request):
+    grid = request.getfixturevalue(which)
+    dictionary = generate(closed_form(), sequence, grid, rank=4)
+    errors = expected_errors(signals_of(closed_form(), sequence, grid), dictionary.basis)
+    expected = np.histogram(errors, ERROR_EDGES)[0]
+    assert dictionary.error_counts.sum() == grid.n_atoms
+    # one atom at an edge may be rounded into the next bin
+    assert np.abs(dictionary.error_counts - expected).sum() <= 2
+
+
+def test_singular_values_are_those_of_the_sample(closed_form, sequence, grid):
+    dictionary = generate(closed_form(), sequence, grid, rank=4)
+    signals = signals_of(closed_form(), sequence, grid)
+    signals /= np.linalg.norm(signals, axis=1, keepdims=True)
+    values = np.linalg.svd(signals, compute_uv=False)
+    # single-precision norms of the signals, and 1e-8 of the largest of the Gram matrix
+    np.testing.assert_allclose(dictionary.singular_values, values, rtol=1e-6, atol=1e-6)
+
+
 def test_errors_far_below_the_single_precision_of_energies_are_resolved(closed_form, sequence, grid):
     """||s||^2 - ||U^H s||^2 could not tell an error below 3e-4 from 0."""
     dictionary = generate(closed_form(), sequence, grid, rank=12)
@@ -76,10 +108,9 @@ def test_result_does_not_depend_on_chunk_size(closed_form, sequence, which, requ
     whole = generate(closed_form(), sequence, grid, rank=6)
     for chunk_size in (1, 37):
         chunked = generate(closed_form(), sequence, grid, rank=6, chunk_size=chunk_size)
-        np.testing.assert_array_equal(chunked.basis, whole.basis)
-        np.testing.assert_allclose(chunked.coefficients, whole.coefficients, atol=SINGLE)
-        np.testing.assert_allclose(chunked.norms, whole.norms, rtol=SINGLE)
-        assert chunked.truncation_error == pytest.approx(whole.truncation_error, rel=1e-3)
+        for name in ("basis", "coefficients", "norms", "singular_values", "error_counts"):
+            np.testing.assert_array_equal(getattr(chunked, name), getattr(whole, name))
+        assert chunked.truncation_error == whole.truncation_error
 
 
 def test_result_is_the_same_each_time(closed_form, sequence, grid):
@@ -147,6 +178,9 @@ def test_epgbloch_dictionary_reproduces_signals():
         ({"rank": 0}, "rank=0 must be an integer, 1 to 60"),
         ({"rank": 61}, r"rank=61 must be an integer, 1 to 60 \(60 pulses, 3\d\d atoms\)"),
         ({"rank": 2.5}, "rank=2.5 must be an integer"),
+        ({"truncation_error": 1e-8}, "truncation_error=1e-08 must lie between 1e-06 and 1"),
+        ({"truncation_error": 1.0}, "truncation_error=1.0 must lie between"),
+        ({"truncation_error": 0.1, "rank": 3}, "rank=3 and truncation_error=0.1 are both given"),
         ({"chunk_size": 0}, "chunk_size=0 must be an integer, at least 1"),
         ({"rank": 6, "n_sample": 5}, "n_sample=5 must be an integer, at least 6"),
     ],
@@ -183,7 +217,7 @@ def test_signals_that_are_not_finite_are_refused(closed_form, sequence, grid, va
 def test_complex_signal_outside_a_real_sample_is_refused(closed_form, sequence, grid):
     """Only the 30 atoms of the longest T1 are complex; the sample of 6 has none of them."""
     first = int(np.flatnonzero(grid.tissue.t1 == 3.0)[0])
-    message = f"atom {first} .* is complex although all 6 sampled signals are real; raise n_sample"
+    message = f"atom {first} .* is complex although all sampled signals are real; raise n_sample"
     with pytest.raises(DictionaryError, match=message):
         generate(closed_form(scale=np.exp(0.1j)), sequence, grid, rank=6, n_sample=6)
     assert generate(closed_form(scale=np.exp(0.1j)), sequence, grid, rank=6).basis.dtype == np.complex64

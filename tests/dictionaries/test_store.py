@@ -1,16 +1,16 @@
 import json
 import os
+import time
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+import dictionaries.store
 import epgbloch
-from dictionaries import DictionaryError, Grid, read_dictionary, write_dictionary
-from epgbloch import RFPulse, Sequence
+from dictionaries import AtomList, Dictionary, DictionaryError, Grid, read_dictionary, write_dictionary
+from epgbloch import RFPulse, Sequence, Tissue
 
 
 @pytest.fixture
@@ -26,6 +26,8 @@ def assert_same(result, expected):
         np.testing.assert_array_equal(getattr(result.grid, name), getattr(expected.grid, name))
         np.testing.assert_array_equal(getattr(result.tissue, name), getattr(expected.tissue, name))
     assert result.sequence.to_dict() == expected.sequence.to_dict()
+    np.testing.assert_array_equal(result.singular_values, expected.singular_values)
+    np.testing.assert_array_equal(result.error_counts, expected.error_counts)
     assert result.model == expected.model
     assert result.truncation_error == expected.truncation_error
 
@@ -53,11 +55,10 @@ def test_long_sequences_with_pulse_survive(tmp_path, dictionary):
 def test_file_describes_itself(path, dictionary):
     with h5py.File(path) as file:
         assert file.attrs["format"] == b"epgbloch dictionary"
-        assert file.attrs["format_version"] == 1
+        assert file.attrs["format_version"] == 2
         assert file.attrs["epgbloch_version"].decode() == epgbloch.__version__
         assert file.attrs["numpy_version"].decode() == np.__version__
-        created = datetime.fromisoformat(file.attrs["created"].decode())
-        assert abs((datetime.now(UTC) - created).total_seconds()) < 600
+        assert {"scipy_version", "numba_version"} <= set(file.attrs)
         assert file.attrs["sequence_fingerprint"].decode() == dictionary.sequence.fingerprint()
         assert file.attrs["truncation_error_max"] == dictionary.truncation_error.max
         assert file.attrs["truncation_error_rms"] == dictionary.truncation_error.rms
@@ -65,10 +66,16 @@ def test_file_describes_itself(path, dictionary):
         assert json.loads(file["grid"][0]) == dictionary.grid.to_dict()
         assert json.loads(file["model"][0]) == dictionary.model
         units = {name: file[f"tissue/{name}"].attrs["units"] for name in file["tissue"]}
-        assert units == {"t1": b"s", "t2": b"s", "b1": b"relative to nominal", "off_resonance": b"Hz"}
+        assert units == {
+            "t1": b"s",
+            "t2": b"s",
+            "b1": b"relative to nominal",
+            "off_resonance": b"Hz",
+            "diffusion": b"m^2/s",
+        }
         names = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        assert len(names) == 10
+        assert len(names) == 13
         assert all("units" in file[name].attrs for name in names)
         np.testing.assert_array_equal(file["tissue/t2"], dictionary.tissue.t2)
 
@@ -79,21 +86,55 @@ def test_existing_file_is_replaced(path, complex_dictionary):
     assert os.listdir(path.parent) == ["dictionary.h5"]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_interrupted_write_leaves_the_old_file(path, complex_dictionary, monkeypatch, error):
+def test_interrupted_write_leaves_the_old_file(path, complex_dictionary, monkeypatch):
     before = path.read_bytes()
 
-    def half_written(partial, image):
-        with open(partial, "wb") as stream:
-            stream.write(image[: len(image) // 2])
+    def interrupted(*arguments):
         assert len(os.listdir(path.parent)) == 2
-        raise error
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", half_written)
-    with pytest.raises(type(error)):
+    monkeypatch.setattr(dictionaries.store, "_write_atoms", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         write_dictionary(path, complex_dictionary)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == ["dictionary.h5"]
+
+
+def test_files_are_the_same_each_time(path, dictionary):
+    """Also a second later: there are no time stamps."""
+    time.sleep(1.1)
+    again = write_dictionary(path.with_name("again.h5"), dictionary)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_many_atoms_in_several_chunks(tmp_path, dictionary):
+    """More atoms than an HDF5 chunk holds, and a last chunk that is not full."""
+    n_atoms = 2 * dictionaries.store._ROWS + 5
+    tissue = Tissue(np.linspace(1, 2, n_atoms), np.linspace(0.1, 0.2, n_atoms))
+    repeated = np.arange(n_atoms) % dictionary.n_atoms
+    large = replace(
+        dictionary,
+        grid=AtomList(tissue),
+        coefficients=dictionary.coefficients[repeated],
+        norms=dictionary.norms[repeated] + np.arange(n_atoms, dtype=np.float32),
+    )
+    assert_same(read_dictionary(write_dictionary(tmp_path / "large.h5", large)), large)
+
+
+def test_atom_lists_and_unknown_fields(tmp_path, dictionary):
+    tissue = Tissue([1.0, 0.5, 0.7], [0.1, 0.2, 0.05], [1.0, 0.9, 1.1], [0, 3, -2], [0, 1e-9, 3e-9])
+    small = Dictionary(
+        AtomList(tissue), None, dictionary.basis, dictionary.coefficients[:3], dictionary.norms[:3], {}, None
+    )
+    path = write_dictionary(tmp_path / "small.h5", small)
+    result = read_dictionary(path)
+    assert isinstance(result.grid, AtomList)
+    assert (result.sequence, result.truncation_error, result.error_counts) == (None, None, None)
+    assert result.singular_values is None
+    for name in ("t1", "t2", "b1", "off_resonance", "diffusion"):
+        np.testing.assert_array_equal(getattr(result.tissue, name), getattr(tissue, name))
+    with pytest.raises(DictionaryError, match=r"small\.h5: the sequence .* is not known\. If it is this one"):
+        read_dictionary(path, dictionary.sequence)
 
 
 def test_failed_rename_leaves_the_old_file(path, complex_dictionary, monkeypatch):
@@ -230,7 +271,7 @@ def set_element(index, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_attribute("format_version", 2), r"format version 2, but epgbloch \S+ reads version 1: generate"),
+        (set_attribute("format_version", 1), r"format version 1, but epgbloch \S+ reads version 2: generate"),
         (set_attribute("sequence_fingerprint", np.bytes_("0" * 64)), "sequence_fingerprint is not the one"),
         (set_json("sequence", tr=[0.03] * 60), "sequence_fingerprint is not the one of the stored sequence"),
         (set_json("sequence", tr=[0.001] * 60), r"te=0\.005 s must be shorter than tr"),

@@ -23,8 +23,10 @@ def make_signals(dtype):
 @pytest.mark.parametrize(("dtype", "single"), [(np.float64, np.float32), (np.complex128, np.complex64)])
 def test_subspace_is_that_of_the_svd(dtype, single):
     signals = make_signals(dtype)
-    basis = subspace(np.array_split(signals, 4), RANK)
+    basis, values = subspace(np.array_split(signals, 4), RANK)
     vectors = np.linalg.svd(signals.T, full_matrices=False)[0][:, :RANK]
+    # the square root of the rounding of a double, 1e-8 of the largest
+    np.testing.assert_allclose(values, 3.0 ** -np.arange(N_PULSES), atol=3e-8)
     assert basis.dtype == single
     assert basis.shape == (N_PULSES, RANK)
     # Column by column up to a factor of modulus 1: order as well as span. 1e-6: single-precision output.
@@ -37,17 +39,26 @@ def test_subspace_is_that_of_the_svd(dtype, single):
 def test_small_singular_values_are_resolved():
     """Vector 12 of singular value 3^-11 = 6e-6 of the largest, well below the square root of 1e-8."""
     signals = make_signals(np.float64)
-    basis = subspace([signals], 12)
+    basis, _ = subspace([signals], 12)
     vectors = np.linalg.svd(signals.T, full_matrices=False)[0][:, :12]
     np.testing.assert_allclose(np.abs(vectors.T @ basis), np.eye(12), atol=1e-5)  # 1e-16 / 9^-11 = 3e-6
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5, 9])
+def test_truncation_error_chooses_the_rank(rank):
+    signals = make_signals(np.float64)
+    values = 3.0 ** -np.arange(N_PULSES)
+    left = np.sqrt(np.sum(values[rank:] ** 2) / np.sum(values**2))
+    assert subspace([signals], truncation_error=1.01 * left)[0].shape[1] == rank
+    assert subspace([signals], truncation_error=0.99 * left)[0].shape[1] == rank + 1
 
 
 def test_one_complex_block_makes_the_basis_complex():
     signals = make_signals(np.float64)
     turned = signals * np.exp(1j)
-    basis = subspace([signals[:50], turned[50:]], RANK)
+    basis, _ = subspace([signals[:50], turned[50:]], RANK)
     assert basis.dtype == np.complex64
-    expected = subspace([signals], RANK)  # a factor for each signal does not change the subspace
+    expected, _ = subspace([signals], RANK)  # a factor for each signal does not change the subspace
     np.testing.assert_allclose(np.abs(expected.T @ basis), np.eye(RANK), atol=1e-6)  # single precision
 
 

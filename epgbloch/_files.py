@@ -1,0 +1,297 @@
+"""Files that appear complete or not at all, and the parts of large ones while they are made."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import h5py
+
+_LABEL = "label.json"
+_COMPLETE = "complete"
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What numpy raises on damaged npz files."""
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `target`, which takes its name when the block ends well."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def new_hdf5(path: Path, *, libver: str = "v110", userblock: bytes = b"") -> Iterator[h5py.File]:
+    """Yield a new HDF5 file without time stamps; it is on the disk when the block ends.
+
+    HDF5 crashes when it cannot write, on a full disk say, and even later on, when it closes the file. So it
+    writes through `_DiskFile`, to which no write seems to fail, and the error is raised when HDF5 is done.
+
+    From `libver` v110 on, HDF5 has checksums on its own structures.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, as from the file system.
+    """
+    import h5py
+
+    disk = _DiskFile(path)
+    try:
+        access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+        access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+        version = {"earliest": h5py.h5f.LIBVER_EARLIEST, "v110": h5py.h5f.LIBVER_V110}[libver]
+        access.set_libver_bounds(version, h5py.h5f.LIBVER_V110)
+        access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
+        creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+        creation.set_obj_track_times(False)
+        creation.set_userblock(len(userblock))
+        handle = h5py.h5f.create(os.fsencode(path.name), h5py.h5f.ACC_TRUNC, fapl=access, fcpl=creation)
+        with h5py.File(handle) as file:
+            yield file
+        disk.seek(0)
+        disk.write(userblock)
+        disk.sync()
+    finally:
+        disk.close()
+
+
+class _DiskFile(io.RawIOBase):
+    """A file that notes the first failed write, and leaves out what comes after it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data).cast("B")
+        rest = view
+        while rest and self._error is None:
+            try:
+                rest = rest[self._file.write(rest) :]
+            except OSError as error:
+                self._error = error
+        return len(view)
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        n_read = self._file.readinto(view) or 0
+        view[n_read:] = bytes(len(view) - n_read)
+        return len(view)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def truncate(self, size: int | None = None, /) -> int:
+        if self._error is None:
+            try:
+                return self._file.truncate(size)
+            except OSError as error:
+                self._error = error
+        return self._file.tell()
+
+    def sync(self) -> None:
+        """Raise the error of a write that failed; wait until everything is on the disk."""
+        if self._error is not None:
+            raise self._error
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # sync has told
+            self._file.close()
+        super().close()
+
+
+class Parts:
+    """Folder ``<name>.parts`` beside a file that is being made, with its finished parts.
+
+    A label in it says what they belong to. Parts appear complete or not at all, and carry checksums.
+
+    Parameters
+    ----------
+    target : Path
+        The file.
+    what : str
+        What the file is, for messages.
+    identity : dict
+        What determines the parts to the last bit; must fit JSON.
+    error : type
+        Exception that is raised if the folder belongs to something else.
+    """
+
+    def __init__(
+        self, target: Path, what: str, identity: dict[str, Any], error: type[ValueError] = ValueError
+    ) -> None:
+        self.target = target
+        self.folder = target.with_name(f"{target.name}.parts")
+        self._what = what
+        self._identity = json.loads(json.dumps(identity))
+        self._error = error
+
+    def open(self) -> bool:
+        """Make the folder, or check that it belongs to this file; return whether the file is complete.
+
+        Raises
+        ------
+        FileExistsError
+            If there is a file of this name, other than one that was completed but whose parts remained.
+        ValueError
+            If the folder holds parts of something else; of the type given as `error`.
+        OSError
+            If the folder cannot be written.
+        """
+        if self.target.exists() and not self.folder.exists():
+            raise FileExistsError(f"{self.target} exists; read it, or choose another name")
+        with self._explained():
+            self.folder.mkdir(exist_ok=True)
+        label = self.folder / _LABEL
+        try:
+            stored = json.loads(label.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            stored = None
+        except ValueError:
+            stored = {}
+        if stored is None and any(self.folder.glob("*.npz")):
+            stored = {}
+        if stored is not None:
+            self._check(stored)
+        complete = self.folder / _COMPLETE
+        if self.target.exists():
+            if not complete.exists():
+                raise FileExistsError(f"{self.target} exists; read it, or choose another name")
+            self.remove()
+            return True
+        complete.unlink(missing_ok=True)
+        if stored is None:
+            with self._explained(), replacing(label) as path:
+                path.write_text(json.dumps(self._identity, sort_keys=True), encoding="utf-8")
+        return False
+
+    def _check(self, stored: Any) -> None:
+        if stored == self._identity:
+            return
+        keys = sorted({*self._identity, *stored}) if isinstance(stored, dict) and stored else ["label"]
+        differences = "; ".join(
+            _difference(key, stored.get(key), self._identity.get(key))
+            for key in keys
+            if key == "label" or stored.get(key) != self._identity.get(key)
+        )
+        raise self._error(
+            f"{self.folder} holds parts of a {self._what} of another recipe or version ({differences}); "
+            "remove the folder, or choose another name"
+        )
+
+    def write(self, name: str, arrays: dict[str, NDArray[Any]]) -> None:
+        """Write a part.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written; the parts before are kept.
+        """
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)
+        with self._explained(), replacing(self._path(name)) as path, path.open("wb", buffering=0) as file:
+            rest = buffer.getbuffer()
+            while rest:
+                rest = rest[file.write(rest) :]
+
+    def read(self, name: str) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays of a part; None if it is missing or damaged."""
+        try:
+            with self._path(name).open("rb") as file:
+                arrays = np.load(file)
+                return {key: arrays[key] for key in arrays.files}
+        except _DAMAGE:
+            return None
+
+    def required(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a part; raise an OSError if it is missing or damaged."""
+        arrays = self.read(name)
+        if arrays is None:
+            raise OSError(f"{self._path(name)} is gone or damaged; run again")
+        return arrays
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[Path]:
+        """Yield a path that becomes the file when the block ends well; then the parts go.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; the parts are kept.
+        """
+        path = self.folder / "complete.partial"  # goes with the folder if the process is killed
+        with self._explained():
+            try:
+                yield path
+                (self.folder / _COMPLETE).touch()
+                os.replace(path, self.target)
+            finally:
+                path.unlink(missing_ok=True)
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the folder, last what tells that the file is complete."""
+        last = [self.folder / _LABEL, self.folder / _COMPLETE]
+        for path in [*(path for path in self.folder.iterdir() if path not in last), *last]:
+            path.unlink(missing_ok=True)
+        self.folder.rmdir()
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npz"
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise OSError(
+                error.errno,
+                f"cannot write {self.target}: {error.strerror}; free space or choose another folder. "
+                "Run again to continue: finished parts are kept",
+            ) from error
+
+
+def _difference(key: str, stored: Any, given: Any) -> str:
+    plain = isinstance(stored, str | int | float | None) and isinstance(given, str | int | float | None)
+    short = plain and max(len(str(stored)), len(str(given))) < 40
+    return f"{key} is {stored}, not {given}" if short else f"{key} differs"
+
+
+def check_space(folder: Path, n_bytes: int, what: str, remedy: str) -> None:
+    """Raise an OSError unless the disk of a folder has `n_bytes` free for `what`."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes > free:
+        raise OSError(
+            errno.ENOSPC,
+            f"{what} needs {n_bytes / 1e9:.3g} GB and {folder} has {free / 1e9:.3g} GB free; {remedy}",
+        )
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Return the versions of installed libraries by ``<name>_version``."""
+    return {f"{name}_version": metadata.version(name) for name in names}
