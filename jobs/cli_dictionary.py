@@ -20,6 +20,54 @@ DictionaryFile = Annotated[Path, typer.Argument(metavar="DICTIONARY", help="Dict
 
 
 @app.command()
+def make(
+    protocol: Protocol,
+    out: OutFile,
+    rank: Annotated[
+        int | None, typer.Option("--rank", help="Length of the temporal basis, instead of the protocol's.")
+    ] = None,
+    truncation_error: Annotated[
+        float | None,
+        typer.Option("--truncation-error", help="Instead of a rank: part of the signals that may be lost."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="Dask scheduler, tcp://host:8786."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell atoms, size and time, from a short measurement.")
+    ] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make the dictionary of a protocol (HDF5).
+
+    Interrupted or killed, it continues when called again with the same protocol. Finished parts are kept
+    beside the file in the folder FILE.parts until it is complete.
+    """
+    from jobs.dictionary import run_dictionary
+
+    run_dictionary(
+        protocol,
+        out=out,
+        rank=rank,
+        truncation_error=truncation_error,
+        scheduler=scheduler,
+        force=force,
+        console=Console(quiet),
+    )
+
+
+@app.command()
+def info(dictionary: DictionaryFile, debug: Debug = False) -> None:
+    """Tell what a dictionary file holds."""
+    from jobs.dictionary_info import run_dictionary_info
+
+    run_dictionary_info(dictionary, console=Console())
+
+
+@app.command()
 def match(
     dictionary: DictionaryFile,
     signals: Annotated[

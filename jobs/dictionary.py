@@ -1,51 +1,67 @@
-"""``epgbloch dictionary``: the dictionary of a protocol into an HDF5 file."""
+"""``epgbloch dictionary make``: the dictionary of a protocol in an HDF5 file."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 
-from dictionaries import Dictionary, generate, read_dictionary, write_dictionary
+from dictionaries import Dictionary, Grid, generate, generate_file, read_dictionary
 from jobs.console import Console
+from jobs.dictionary_info import show_size
 from jobs.options import at_least
-from jobs.outputs import new_file
 from jobs.protocol import Protocol, load_protocol
 
 
 def run_dictionary(
-    protocol_path: Path, *, out: Path, rank: int | None, force: bool, console: Console
+    protocol_path: Path,
+    *,
+    out: Path,
+    rank: int | None,
+    truncation_error: float | None = None,
+    scheduler: str | None = None,
+    force: bool,
+    console: Console,
 ) -> Dictionary:
-    """Make the dictionary of a protocol and write it.
+    """Make the dictionary of a protocol in a file; a killed run continues where it was.
 
     Raises
     ------
     ValueError
         If the protocol is not valid or has no grid, or the rank is out of range.
+    ImportError
+        If `scheduler` is given and Dask is not installed.
     OSError
         If the file exists and `force` is not set, or cannot be written.
     """
     at_least(1, rank=rank)
+    if rank is not None and truncation_error is not None:
+        raise ValueError("--rank and --truncation-error exclude each other; leave one out")
     protocol = load_protocol(protocol_path).changed(rank=rank)
-    check_rank(protocol)
-    n_bytes = 4 * protocol.required_grid().n_atoms * protocol.rank
-    with new_file(out, force=force, n_bytes=n_bytes) as path:
-        dictionary = make_dictionary(protocol, console)
-        write_dictionary(path, dictionary)
-    error = dictionary.truncation_error
-    console.table(
-        ("atoms", "pulses", "rank", "truncation error rms", "max", "size"),
-        [
-            (
-                f"{dictionary.n_atoms}",
-                f"{dictionary.sequence.n_pulses}",
-                f"{dictionary.rank}",
-                f"{100 * error.rms:.2g} %",
-                f"{100 * error.max:.2g} %",
-                f"{out.stat().st_size / 1e6:.1f} MB",
-            )
-        ],
-    )
+    grid, sequence = protocol.required_grid(), protocol.sequence
+    if truncation_error is None:
+        check_rank(protocol)
+    if out.is_dir():
+        raise FileExistsError(f"{out} is a folder; give a file name")
+    if out.exists() and not force:
+        raise FileExistsError(f"{out} exists; give --force to replace it, or choose another name")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    target = out.with_name(f"{out.name}.new") if out.exists() else out
+    with console.step(f"Dictionary of {grid.n_atoms} atoms x {sequence.n_pulses} pulses") as progress:
+        generate_file(
+            target,
+            protocol.model,
+            sequence,
+            grid,
+            rank=protocol.rank if truncation_error is None else None,
+            truncation_error=truncation_error,
+            scheduler=scheduler,
+            progress=progress,
+        )
+    os.replace(target, out)
+    dictionary = read_dictionary(out)
+    show_size(dictionary, out, console)
     console.result(f"wrote {out}")
     return dictionary
 
@@ -95,7 +111,9 @@ def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dicti
         raise ValueError(f"--rank {rank}: {path} has rank {dictionary.rank}; leave the option out")
     model = "engine" if protocol.model is protocol.engine else "surrogate"
     differences: dict[str, list[str]] = {"dictionary": [], model: []}
-    if protocol.grid is not None:
+    if protocol.grid is not None and not isinstance(dictionary.grid, Grid):
+        differences["dictionary"].append("its atoms form a list, not a grid")
+    elif protocol.grid is not None:
         asked = protocol.grid.to_dict()
         for name, axis in dictionary.grid.to_dict().items():
             # Equal but for the rounding of logarithmic axes on another machine.
