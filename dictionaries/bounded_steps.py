@@ -13,10 +13,10 @@ _ROUNDING = 1e-10
 
 
 def bounded_steps(
-    hessian: NDArray[np.float64],
-    descent: NDArray[np.float64],
+    hessian: NDArray[Any],
+    descent: NDArray[Any],
     normals: NDArray[np.float64],
-    room: NDArray[np.float64],
+    room: NDArray[Any],
 ) -> NDArray[np.float64]:
     """Return the minimiser of 1/2 d^T H d - s^T d within N d <= h for every problem.
 
@@ -61,7 +61,7 @@ def bounded_steps(
     return free
 
 
-def quadratic(matrices: NDArray[np.float64], vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def quadratic(matrices: NDArray[Any], vectors: NDArray[Any]) -> NDArray[np.float64]:
     """Return v^T M v for matrices (n, p, p) and vectors (n, p)."""
     return np.einsum("ni,nij,nj->n", vectors, matrices, vectors)
 

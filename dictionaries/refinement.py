@@ -83,7 +83,7 @@ def refine(
     parameters: tuple[str, ...] = ("t1", "t2"),
     noise_std: ArrayLike | None = None,
     bounds: Mapping[str, tuple[float, float]] | None = None,
-    max_iterations: int = 30,
+    max_iterations: int = 50,
     tolerance: float = 1e-5,
     chunk_size: int = 2048,
     progress: Callable[[int, int], None] | None = None,
