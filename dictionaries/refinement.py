@@ -127,7 +127,7 @@ def refine(
     tolerance : float
         A fit has converged when a step would change the signal by less than this part of its norm.
     chunk_size : int
-        Number of voxels simulated at once; memory is about 16 x (1 + len(parameters)) x chunk_size x n_pulses
+        Number of voxels simulated at once; memory is about 10 x (1 + len(parameters)) x chunk_size x n_pulses
         bytes. The result depends on it only by single-precision rounding.
     progress : callable, optional
         Called as progress(voxels done, voxels in all).

@@ -53,7 +53,7 @@ def errors():
 
 
 def _b1_ignored(model, dictionary, tissue):
-    """Median shifts and standard errors at SNR 30 in per cent, where B1 is 0.95 and the fit takes it for 1."""
+    """Median shifts and standard errors at SNR 30 in per cent, where B1 is 0.95 and fitted as 1."""
     signal = model.signal(dictionary.sequence, Tissue(tissue.t1, tissue.t2, 0.95))
     noise = np.sqrt((np.abs(signal) ** 2).mean(axis=1)) / 30
     voxels = signal @ dictionary.basis

@@ -191,6 +191,9 @@ def test_bounds_are_kept_and_told(coarse):
     assert result.converged.all()
     assert result.t1[0] == coarse.grid.t1[-1]
     assert result.t2[1] == coarse.grid.t2[0]
+    stopped = refined(coarse, x, max_iterations=1)
+    assert not stopped.converged[0]
+    assert not stopped.at_bound[0]  # the atom is the result, wherever the fit was
     wide = refined(coarse, x, bounds={"t1": (0.1, 6), "t2": (0.01, 0.6)})
     assert not wide.at_bound.any()
     # single precision of signals, divided by their sensitivity
@@ -449,4 +452,9 @@ def test_noise_cannot_be_estimated_without_freedom(coarse):
     x = voxels_of(dictionary, tissues(4))[0]
     with pytest.raises(ValueError, match=r"rank 2 leaves 0 degrees of freedom.*give noise_std or raise"):
         refined(dictionary, x)
-    assert np.isfinite(refined(dictionary, x, noise_std=0.1).pd).all()
+    result = refined(dictionary, x, noise_std=0.1)
+    assert np.isfinite(result.pd).all()
+    # beside the proton density, rank 2 leaves one real number to tell T1 and T2 from
+    for name in ("t1_std", "t2_std", "pd_std"):
+        assert np.isinf(getattr(result, name)[result.converged]).all()
+    assert result.converged.any()
