@@ -13,7 +13,7 @@ from dictionaries.dictionary import Dictionary
 from dictionaries.matching import Match
 from dictionaries.variable_projection import PARAMETERS, Fit
 from epgbloch import SignalModel
-from epgbloch._checks import positive_number, real_vector, require, require_count
+from epgbloch._checks import positive_number, real_vector, require_count
 
 _ROUNDING = 1e-5
 """By single precision, residuals of atom and model differ by this much, relative to the voxel."""
@@ -100,7 +100,7 @@ def refine(
     Standard errors come from the Cramér-Rao bound at the fit, with pd unknown: the covariance of p is
     sigma^2 (|pd|^2 Re <P c_i, P c_j>)^-1, that of T1 follows by dT1 = T1 d ln T1; the variance of |pd| is
     sigma^2 / ||c||^2 + |pd|^2 q^T cov(p) q with q_j = Re <c, c_j> / ||c||^2. They hold for white Gaussian
-    noise small enough that the signal is linear over it, and count no error of model, sequence or subspace.
+    noise small enough that the signal is linear over it, and count no error of model or sequence.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def refine(
     parameters : tuple of str
         What is refined: "t1", "t2", "b1", "off_resonance"; the others stay at the atom. The model must have
         these derivatives. With pulses of finite duration, each new off-resonance costs EPGBloch 0.2 s.
-    noise_std : array_like, shape () or (n_voxels,), optional
+    noise_std : array_like, shape () or (n_voxels,), float64, optional
         Standard deviation of the real part of the noise of a coefficient, and of its imaginary part. The
         columns of the basis are orthonormal: white noise of the signal has the same. None: estimated for
         each voxel from its residual, with 2 rank - 2 - len(parameters) degrees of freedom.
@@ -160,7 +160,7 @@ def refine(
     voxels = order[match.index[order] >= 0]
     x = _checked_voxels(coefficients, (n_voxels, dictionary.rank), voxels)
     n_free = 2 * dictionary.rank - 2 - len(names)
-    noise = None if noise_std is None else _checked_noise(noise_std, n_voxels)[voxels]
+    noise = None if noise_std is None else _checked_noise(noise_std, n_voxels, voxels)
     if noise is None and n_free < 1:
         raise ValueError(
             f"noise_std=None: rank {dictionary.rank} leaves {n_free} degrees of freedom beside the proton "
@@ -250,12 +250,21 @@ def _checked_voxels(
     return x
 
 
-def _checked_noise(noise_std: ArrayLike, n_voxels: int) -> NDArray[np.float64]:
-    noise = real_vector("noise_std", noise_std, "the unit of the coefficients")
-    require("noise_std", noise, noise > 0, "positive", "leave it out to estimate it from the residual")
-    if noise.size not in (1, n_voxels):
-        raise ValueError(f"noise_std has {noise.size} values for {n_voxels} voxels; give 1 or {n_voxels}")
-    return np.broadcast_to(noise, (n_voxels,))
+def _checked_noise(noise_std: ArrayLike, n_voxels: int, voxels: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the noise of the fitted voxels."""
+    noise = np.asarray(noise_std, dtype=np.float64)
+    if noise.shape not in ((), (n_voxels,)):
+        raise ValueError(
+            f"noise_std has shape {noise.shape}; give one number or one for each of the {n_voxels} voxels"
+        )
+    noise = np.broadcast_to(noise, (n_voxels,))[voxels]
+    bad = np.flatnonzero(~(np.isfinite(noise) & (noise > 0)))
+    if bad.size:
+        raise ValueError(
+            f"noise_std={noise[bad[0]]:.6g} of voxel {voxels[bad[0]]} must be positive and finite; "
+            "leave noise_std out to estimate it from the residual"
+        )
+    return noise
 
 
 def _limits(

@@ -321,7 +321,8 @@ def test_voxels_without_atom_are_passed_through(coarse, some):
     for values in masked.values():
         values[outside] = np.nan
     index, pd = np.where(outside, -1, start.index), np.where(outside, 0, start.pd)
-    result = refine(MODEL, coarse, x, replace(start, index=index, pd=pd, **masked))
+    noise = np.where(outside, np.nan, 0.01)
+    result = refine(MODEL, coarse, x, replace(start, index=index, pd=pd, **masked), noise_std=noise)
     np.testing.assert_array_equal(result.converged, ~outside)
     np.testing.assert_array_equal(result.index, index)
     for name in ("t1", "t2", "t1_std", "t2_std", "pd_std", "residual"):
@@ -405,10 +406,10 @@ def test_gauss_newton_step_is_that_of_the_whole_linearised_problem():
         ({"parameters": ("t1", "t3")}, "parameters: 't3' is none of t1, t2, b1, off_resonance"),
         ({"parameters": ()}, "must name at least one parameter"),
         ({"parameters": ("t1", "t1")}, "and each once"),
-        ({"noise_std": 0.0}, r"noise_std\[0\]=0 must be positive; leave it out"),
-        ({"noise_std": [0.1, -1, 0.1, 0.1]}, r"noise_std\[1\]=-1 must be positive"),
-        ({"noise_std": [0.1, 0.1]}, "noise_std has 2 values for 4 voxels; give 1 or 4"),
-        ({"noise_std": np.nan}, "noise_std=nan is not finite"),
+        ({"noise_std": 0.0}, "noise_std=0 of voxel . must be positive and finite; leave noise_std out"),
+        ({"noise_std": [0.1, -1, 0.1, 0.1]}, "noise_std=-1 of voxel 1 must be positive"),
+        ({"noise_std": [0.1, 0.1]}, r"noise_std has shape \(2,\); give one number or one for each of the 4"),
+        ({"noise_std": np.nan}, "noise_std=nan of voxel . must be positive and finite"),
         ({"bounds": {"b1": (0.5, 1.5)}}, "bounds: 'b1' is not refined; add it to parameters"),
         ({"bounds": {"t1": (2, 1)}}, r"bounds\['t1'\]=\(2, 1\) must be two ascending numbers above 0"),
         ({"bounds": {"t1": (0, 1)}}, "two ascending numbers above 0"),
