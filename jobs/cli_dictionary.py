@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import CONTEXT, Debug, Force, OutFile, OutFolder, Quiet
+from jobs.cli_options import CONTEXT, Debug, Force, OutFile, OutFolder, Protocol, Quiet
 from jobs.console import Console
 
 app = typer.Typer(

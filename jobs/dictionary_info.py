@@ -80,7 +80,7 @@ def _sequence(sequence: Sequence | None) -> dict[str, str]:
     pulse, delay = sequence.pulse, sequence.inversion_time
     thickness = None if pulse is None else pulse.slice_thickness
     return {
-        "sequence": f"{sequence.n_pulses} pulses of {angles.min():.4g} to {angles.max():.4g} degrees, spoiling "
+        "sequence": f"{sequence.n_pulses} pulses of {_span(angles)} degrees, spoiling "
         f"{sequence.spoiling}, sha256 {sequence.fingerprint()}",
         "TR, TE [ms]": f"{_span(times)}, {_span(1e3 * sequence.te)}",
         "inversion": "none" if delay is None else f"{1e3 * delay:.4g} ms before the first pulse",
