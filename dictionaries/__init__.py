@@ -6,6 +6,7 @@ from dictionaries.file_generation import generate_file
 from dictionaries.generation import generate
 from dictionaries.grid import Grid, linear_axis, log_axis
 from dictionaries.matching import Match, match
+from dictionaries.refinement import Refined, refine
 from dictionaries.store import read_dictionary, write_dictionary
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DictionaryError",
     "Grid",
     "Match",
+    "Refined",
     "RelativeError",
     "generate",
     "generate_file",
@@ -22,5 +24,6 @@ __all__ = [
     "log_axis",
     "match",
     "read_dictionary",
+    "refine",
     "write_dictionary",
 ]
