@@ -60,11 +60,11 @@ def make(
 
 
 @app.command()
-def info(dictionary: DictionaryFile, debug: Debug = False) -> None:
+def info(dictionary: DictionaryFile, quiet: Quiet = False, debug: Debug = False) -> None:
     """Tell what a dictionary file holds."""
     from jobs.dictionary_info import run_dictionary_info
 
-    run_dictionary_info(dictionary, console=Console())
+    run_dictionary_info(dictionary, console=Console(quiet))
 
 
 @app.command()

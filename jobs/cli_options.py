@@ -27,6 +27,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 Debug = Annotated[
     bool,
     typer.Option(
-        "--debug", envvar="EPGBLOCHDEBUG", callback=_remember_debug, help="Show the traceback of an error."
+        "--debug", envvar="EPGBLOCH_DEBUG", callback=_remember_debug, help="Show the traceback of an error."
     ),
 ]

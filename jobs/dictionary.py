@@ -11,6 +11,7 @@ from dictionaries import Dictionary, Grid, generate, generate_file, read_diction
 from jobs.console import Console
 from jobs.dictionary_info import show_size
 from jobs.options import at_least
+from jobs.outputs import resumable_file
 from jobs.protocol import Protocol, load_protocol
 
 
@@ -42,12 +43,7 @@ def run_dictionary(
     grid, sequence = protocol.required_grid(), protocol.sequence
     if truncation_error is None:
         check_rank(protocol)
-    if out.is_dir():
-        raise FileExistsError(f"{out} is a folder; give a file name")
-    if out.exists() and not force:
-        raise FileExistsError(f"{out} exists; give --force to replace it, or choose another name")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    target = out.with_name(f"{out.name}.new") if out.exists() else out
+    target = resumable_file(out, force=force)
     with console.step(f"Dictionary of {grid.n_atoms} atoms x {sequence.n_pulses} pulses") as progress:
         generate_file(
             target,
@@ -59,7 +55,7 @@ def run_dictionary(
             scheduler=scheduler,
             progress=progress,
         )
-    os.replace(target, out)
+    os.replace(target, out)  # the same file, unless it takes the place of an earlier one
     dictionary = read_dictionary(out)
     show_size(dictionary, out, console)
     console.result(f"wrote {out}")

@@ -60,13 +60,38 @@ def new_file(path: Path, *, force: bool, n_bytes: int = 0) -> Iterator[Path]:
         If the folder cannot be written or the disk is full. Nothing is left behind.
     """
     path = path.resolve()
+    _check_file(path, force)
+    with _temporary_beside(path, n_bytes) as temporary:
+        yield temporary / path.name
+        os.replace(temporary / path.name, path)
+
+
+def resumable_file(path: Path, *, force: bool) -> Path:
+    """Return the path at which to make a file piece by piece, which must then be moved to `path`.
+
+    It is `path` itself, or one beside it where that is an earlier file: it stays until the new one is there.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and `force` is not set, or it is a folder.
+    OSError
+        If a missing parent folder cannot be made.
+    """
+    path = path.resolve()
+    _check_file(path, force)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot write {path}: {error.strerror}; choose another place") from error
+    return path.with_name(f"{path.name}.new") if path.exists() else path
+
+
+def _check_file(path: Path, force: bool) -> None:
     if path.is_dir():
         raise FileExistsError(f"{path} is a folder; give a file name")
     if path.exists() and not force:
         raise FileExistsError(f"{path} exists; give --force to replace it, or choose another name")
-    with _temporary_beside(path, n_bytes) as temporary:
-        yield temporary / path.name
-        os.replace(temporary / path.name, path)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ reconstruction: {iterations: 3, coils: adaptive}
 """
 TO_CSV = ["simulate", "protocol.yaml", "--out", "signal.csv"]
 SIMULATE = [*TO_CSV, "--t1-ms", "800", "--t2-ms", "80"]
-DICTIONARY = ["dictionary", "protocol.yaml", "--out", "dict.h5"]
+DICTIONARY = ["dictionary", "make", "protocol.yaml", "--out", "dict.h5"]
 PHANTOM = ["phantom", "--protocol", "protocol.yaml", "--out", "phantom", "--matrix", "16", "--coils", "2"]
 RECONSTRUCT = ["reconstruct", "scan.mrd", "--protocol", "protocol.yaml", "--out", "maps"]
 
@@ -118,6 +118,11 @@ def test_protocol_without_dictionary(place, arguments):
         (["simulate", "none.yaml", *SIMULATE[2:]], "none.yaml: cannot read the protocol: No such file"),
         ([*DICTIONARY, "--rank", "0"], "--rank 0: must be at least 1"),
         ([*DICTIONARY, "--rank", "61"], "rank=61 must be"),
+        ([*DICTIONARY, "--rank", "3", "--truncation-error", "0.1"], "--truncation-error exclude each other"),
+        ([*DICTIONARY, "--truncation-error", "2"], "truncation_error=2.0 must lie between"),
+        ([*DICTIONARY, "--out", "."], "is a folder; give a file name"),
+        (["dictionary", "info", "none.h5"], "none.h5: No such file"),
+        (["dictionary", "info", "protocol.yaml"], "protocol.yaml is not an HDF5 file"),
         ([*PHANTOM, "--coils", "0"], "--coils 0: must be at least 1"),
         ([*PHANTOM, "--matrix", "0"], "--matrix 0: must be at least 1"),
         ([*PHANTOM, "--repetitions", "0"], "--repetitions 0: must be at least 1"),
@@ -233,9 +238,8 @@ def test_dictionary_of_another_rank(place):
     assert_fails(place, arguments, "--rank 4: dict.h5 has rank 3; leave the option out")
 
 
-EVERY_OUTPUT = pytest.mark.parametrize(
-    "arguments", [SIMULATE, DICTIONARY, PHANTOM, RECONSTRUCT], ids=lambda arguments: arguments[0]
-)
+OUTPUTS = [SIMULATE, PHANTOM, RECONSTRUCT]
+EVERY_OUTPUT = pytest.mark.parametrize("arguments", [*OUTPUTS, DICTIONARY], ids=lambda arguments: arguments[0])
 
 
 def with_output(arguments, out):
@@ -259,7 +263,7 @@ def test_existing_output_needs_force(place, arguments):
     assert out.stat().st_ino != before
 
 
-@EVERY_OUTPUT
+@pytest.mark.parametrize("arguments", OUTPUTS, ids=lambda arguments: arguments[0])
 def test_full_disk(place, monkeypatch, arguments):
     def no_space(*_arguments, **_options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -269,7 +273,26 @@ def test_full_disk(place, monkeypatch, arguments):
     assert_fails(place, arguments, "is full; free space or choose another place")
 
 
-@pytest.mark.parametrize("arguments", [DICTIONARY, PHANTOM, RECONSTRUCT], ids=lambda arguments: arguments[0])
+def test_dictionary_on_a_full_disk_keeps_its_parts(place, monkeypatch):
+    replace = os.replace
+
+    def no_space(source, target):
+        if "000000000000" in str(target):  # the first atoms, after the subspace
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", no_space)
+        result = run(*DICTIONARY)
+    assert result.exit_code == 1
+    assert "dict.h5: No space left on device; free space" in result.stderr
+    assert "Run again to continue" in result.stderr
+    assert sorted(path.name for path in (place / "dict.h5.parts").iterdir()) == ["label.json", "subspace.npz"]
+    assert run(*DICTIONARY).exit_code == 0
+    assert not (place / "dict.h5.parts").exists()
+
+
+@pytest.mark.parametrize("arguments", [PHANTOM, RECONSTRUCT], ids=lambda arguments: arguments[0])
 def test_too_little_space_is_found_before_the_work(place, monkeypatch, arguments):
     usage = shutil.disk_usage(place)._replace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
@@ -327,9 +350,9 @@ def test_interrupt_has_code_130(place, monkeypatch):
     def interrupted(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dictionaries.generation.subspace", interrupted)
+    monkeypatch.setattr("jobs.phantom.simulate_acquisition", interrupted)
     before = everything(place)
-    result = run(*DICTIONARY)
+    result = run(*PHANTOM)
     assert result.exit_code == 130
     assert result.stderr == "interrupted\n"
     assert everything(place) == before
