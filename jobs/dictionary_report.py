@@ -66,6 +66,7 @@ def run_dictionary_report(
         If the folder holds anything but an earlier report and `force`, or cannot be written.
     """
     dictionary = read_dictionary(path)
+    error = dictionary.truncation_error
     rng = np.random.default_rng(seed)
     model = stored_model(dictionary)
     with new_folder(out, "dictionary report", force=force) as output:
@@ -82,8 +83,8 @@ def run_dictionary_report(
             "dictionary": str(path),
             "atoms": dictionary.n_atoms,
             "rank": dictionary.rank,
-            "truncation_error": dictionary.truncation_error._asdict(),
-            "singular_values": dictionary.singular_values.tolist(),
+            "truncation_error": error and error._asdict(),
+            "singular_values": singular_values(dictionary).tolist(),
             "signals": "atoms" if model is None else "random tissues",
             "trials_per_snr": N_TRIALS,
             "seed": seed,
@@ -160,14 +161,23 @@ def _errors(truth: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.f
     }
 
 
+def singular_values(dictionary: Dictionary) -> NDArray[np.float64]:
+    """Singular values over the largest one: those of the generation, or else of the compressed atoms."""
+    values = dictionary.singular_values
+    if values is None:
+        values = np.linalg.svd(dictionary.coefficients, compute_uv=False)
+    return values / values[0]
+
+
 def _draw_singular_values(path: Path, dictionary: Dictionary) -> None:
-    values = dictionary.singular_values / dictionary.singular_values[0]
+    values = singular_values(dictionary)
     figure = _figure(6, 4)
     axes = figure.subplots()
     axes.semilogy(np.arange(1, len(values) + 1), values, marker=".", linewidth=1)
     axes.axvline(dictionary.rank, color="0.4", linestyle=":", label=f"rank {dictionary.rank}")
-    rms = dictionary.truncation_error.rms
-    if rms > 0:
+    error = dictionary.truncation_error
+    if error is not None and error.rms > 0:
+        rms = error.rms
         axes.axhline(rms, color="C1", linestyle="--", label=f"truncation error of all atoms, rms ({rms:.1e})")
     axes.set(
         xlabel="number", ylabel="singular value / largest", title="Singular values of the sampled signals"

@@ -239,7 +239,9 @@ def test_dictionary_of_another_rank(place):
 
 
 OUTPUTS = [SIMULATE, PHANTOM, RECONSTRUCT]
-EVERY_OUTPUT = pytest.mark.parametrize("arguments", [*OUTPUTS, DICTIONARY], ids=lambda arguments: arguments[0])
+EVERY_OUTPUT = pytest.mark.parametrize(
+    "arguments", [*OUTPUTS, DICTIONARY], ids=lambda arguments: arguments[0]
+)
 
 
 def with_output(arguments, out):
