@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ _CONTINUE = "Run again to continue: finished parts are kept"
 
 def computed_by_workers(
     scheduler: Any, work: Work, basis: NDArray[Any], chunks: list[slice]
-) -> Iterator[tuple[slice, Compressed]]:
+) -> Generator[tuple[slice, Compressed], None, None]:
     """Yield chunks as workers finish them, and their coefficients, norms and errors.
 
     Twice as many chunks are under way as the workers have threads: as many as arrive later count too. Dask
@@ -45,7 +45,7 @@ def computed_by_workers(
         # Held by a worker, and made again if that is lost: scattered data would be gone.
         shared = client.submit(_same, job, pure=False)
         waiting: dict[Any, slice] = {}
-        done = as_completed()
+        done = as_completed(loop=client.loop)
         left = iter(chunks)
         try:
             while True:
