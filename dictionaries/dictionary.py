@@ -92,6 +92,10 @@ class Dictionary:
                 raise DictionaryError(
                     f"{name} has shape {getattr(self, name).shape}; grid and basis ask for {shape}"
                 )
+        if self.error_counts is not None and self.error_counts.shape != (ERROR_EDGES.size - 1,):
+            raise DictionaryError(
+                f"error_counts has shape {self.error_counts.shape}; it must be ({ERROR_EDGES.size - 1},)"
+            )
         if self.basis.dtype not in (np.float32, np.complex64):
             raise DictionaryError(f"basis is {self.basis.dtype}; it must be float32 or complex64")
         for name, dtype in (("coefficients", self.basis.dtype), ("norms", np.dtype(np.float32))):
@@ -124,6 +128,11 @@ class Dictionary:
     def n_atoms(self) -> int:
         """Number of atoms."""
         return self.grid.n_atoms
+
+    @property
+    def n_pulses(self) -> int:
+        """Number of pulses of the signals."""
+        return self.basis.shape[0]
 
     @property
     def rank(self) -> int:

@@ -41,9 +41,8 @@ def computed_by_workers(
     with _connected(scheduler) as client:
         from distributed import CancelledError, KilledWorker, as_completed
 
+        # Sent with every chunk: what one worker held for all would be lost with it.
         job = _Job(_single_threaded(work.model), work.sequence, basis, _versions())
-        # Held by a worker, and made again if that is lost: scattered data would be gone.
-        shared = client.submit(_same, job, pure=False)
         waiting: dict[Any, slice] = {}
         done = as_completed(loop=client.loop)
         left = iter(chunks)
@@ -51,7 +50,7 @@ def computed_by_workers(
             while True:
                 for atoms in left:
                     tissue = work.grid[atoms]
-                    future = client.submit(_compressed, shared, tissue, atoms.start, pure=False)
+                    future = client.submit(_compressed, job, tissue, atoms.start, pure=False)
                     waiting[future] = atoms
                     done.add(future)
                     if len(waiting) >= 2 * max(sum(client.nthreads().values()), 1):
@@ -70,7 +69,7 @@ def computed_by_workers(
             raise OSError(f"the connection to the scheduler was lost. {_CONTINUE}") from error
         finally:
             with contextlib.suppress(Exception):  # nothing to cancel without connection
-                client.cancel([shared, *waiting])
+                client.cancel(list(waiting))
 
 
 @contextlib.contextmanager
@@ -102,10 +101,6 @@ class _Job:
     sequence: Sequence
     basis: NDArray[Any]
     versions: dict[str, str]
-
-
-def _same(job: _Job) -> _Job:
-    return job
 
 
 def _compressed(job: _Job, tissue: Tissue, first: int) -> Compressed:

@@ -96,7 +96,8 @@ def generate_file(
     n_missing = sum(atoms.stop - atoms.start for atoms in missing)
     _check_space(target.parent, grid, basis, n_missing)
     done = total - n_missing
-    report(done)
+    if n_missing < grid.n_atoms:
+        report(done)
     with contextlib.closing(_computed(work, basis, missing, scheduler)) as chunks:
         for atoms, compressed in chunks:
             parts.write(_name(atoms), {"basis": _digest(basis), **compressed._asdict()})

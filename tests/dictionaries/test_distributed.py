@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from dictionaries import (
 )
 from epgbloch import EPGBloch, Sequence
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 N_PULSES = 200
@@ -32,9 +34,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster():
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as cluster:
+    # results of a worker that is gone are asked for until then, 30 s by default
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster,
+    ):
         yield cluster
 
 
@@ -114,16 +120,14 @@ def test_errors_of_workers_are_raised(tmp_path, cluster, sequence, grid, monkeyp
 
 
 def test_scheduler_out_of_reach(tmp_path, sequence, grid):
-    from dask import config
-
     with (
-        config.set({"distributed.comm.timeouts.connect": "1s"}),
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
         pytest.raises(OSError, match=r"scheduler 'tcp://127\.0\.0\.1:9' is out of reach"),
     ):
         generate_file(tmp_path / "d.h5", EPGBloch(), sequence, grid, scheduler="tcp://127.0.0.1:9", **OPTIONS)
 
 
 def test_missing_dask_is_told(tmp_path, sequence, grid, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"needs Dask: pip install 'epgbloch\[distributed\]'"):
         generate_file(tmp_path / "d.h5", EPGBloch(), sequence, grid, scheduler="tcp://x:1", **OPTIONS)
