@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from dictionaries.arrays import dictionary_from_arrays
 from dictionaries.atom_list import FIELDS, AtomList
@@ -20,7 +24,17 @@ from epgbloch import Sequence, Tissue
 from epgbloch._files import new_hdf5
 
 _CHUNK = 8192
-_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, NotImplementedError)
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    MatReadError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What the readers raise on damaged bytes."""
 _VERSION_7_3 = b"MATLAB 7.3 MAT-file"
 # 116 bytes of text, 8 of no subsystem data, version 2.0, and the order of bytes
@@ -194,8 +208,6 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, Any]:
                     items = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
                     read = {name: _read_variable(item) for name, item in items.items()}
                 return {name: value for name, value in read.items() if value is not None}
-            from scipy.io import loadmat
-
             return {
                 name: str(value[0]) if value.dtype.kind == "U" and value.size else value
                 for name, value in loadmat(stream).items()
