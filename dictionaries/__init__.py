@@ -10,6 +10,7 @@ from dictionaries.generation import generate
 from dictionaries.grid import Grid, linear_axis, log_axis
 from dictionaries.matching import Match, match
 from dictionaries.reading import read_dictionary
+from dictionaries.refinement import Refined, refine
 from dictionaries.store import write_dictionary
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Estimate",
     "Grid",
     "Match",
+    "Refined",
     "RelativeError",
     "dictionary_from_arrays",
     "dictionary_from_signals",
@@ -34,5 +36,6 @@ __all__ = [
     "match",
     "read_arrays",
     "read_dictionary",
+    "refine",
     "write_dictionary",
 ]

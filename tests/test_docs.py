@@ -88,6 +88,43 @@ def test_page_of_the_surrogate_holds_the_measured_numbers(scripts):
     assert scripts("tables").insert(text, content) == text
 
 
+def test_page_of_the_dictionaries_holds_the_measured_numbers(scripts):
+    record = json.loads((DOCS / "refinement.json").read_text(encoding="utf-8"))
+    text = (DOCS / "dictionaries.md").read_text(encoding="utf-8")
+    content = scripts("refinement").tables(record)
+    assert scripts("tables").insert(text, content) == text
+    for name in content:
+        assert f"<!-- table: {name} -->" in text
+    i_snr = record["snr"].index(3)
+    assert f"{record['left'][i_snr]:g} of the {record['voxels']} fits" in text
+    for name, label in (("t1", "T1"), ("t2", "T2")):
+        shift, deviation = record["b1_ignored"][name]
+        assert re.search(rf"{label} by\s+{shift:g} %", text)
+        assert f"{label} {deviation:g} %" in text
+
+
+def test_recorded_errors_of_the_refinement_are_those_of_the_code(scripts, monkeypatch):
+    record = json.loads((DOCS / "refinement.json").read_text(encoding="utf-8"))
+    refinement = scripts("refinement")
+    monkeypatch.setattr(refinement, "SNR", (30,))
+    measured = refinement.errors()
+    assert measured.keys() == record.keys()
+    i_snr = record["snr"].index(30)
+    for name in ("coarse", "fine", "refined", "predicted", "steps"):
+        # three digits are recorded; single precision may tip the choice between two atoms
+        np.testing.assert_allclose(measured[name][0], record[name][i_snr], rtol=0.02, err_msg=name)
+    for name, values in measured["b1_ignored"].items():
+        np.testing.assert_allclose(values, record["b1_ignored"][name], rtol=0.02)
+
+
+def test_example_of_the_refinement_runs(capsys):
+    text = (DOCS / "dictionaries.md").read_text(encoding="utf-8")
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "refine(" in code)
+    exec(compile(example, "dictionaries.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert f"```\n{printed}```" in text
+
+
 def test_recorded_errors_are_those_of_the_code(scripts, record):
     for name, measure in (
         ("states", scripts("train_errors").states),

@@ -67,7 +67,7 @@ def test_unknown_sequence_is_refused(dictionary, sequence):
     result = dictionary_from_arrays(
         dictionary.tissue, basis=dictionary.basis, coefficients=dictionary.coefficients
     )
-    with pytest.raises(DictionaryError, match=r"not known\. If it is this one, say so: dataclasses\.replace"):
+    with pytest.raises(DictionaryError, match=r"not known\. If you know it, say so: dataclasses\.replace"):
         result.check_sequence(sequence)
 
 
