@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dictionaries import Dictionary, generate, read_dictionary, write_dictionary
+from dictionaries import Dictionary, Grid, generate, read_dictionary, write_dictionary
 from jobs.console import Console
 from jobs.options import at_least
 from jobs.outputs import new_file
@@ -33,12 +33,13 @@ def run_dictionary(
         dictionary = make_dictionary(protocol, console)
         write_dictionary(path, dictionary)
     error = dictionary.truncation_error
+    assert error is not None  # it was generated
     console.table(
         ("atoms", "pulses", "rank", "truncation error rms", "max", "size"),
         [
             (
                 f"{dictionary.n_atoms}",
-                f"{dictionary.sequence.n_pulses}",
+                f"{dictionary.n_pulses}",
                 f"{dictionary.rank}",
                 f"{100 * error.rms:.2g} %",
                 f"{100 * error.max:.2g} %",
@@ -95,7 +96,9 @@ def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dicti
         raise ValueError(f"--rank {rank}: {path} has rank {dictionary.rank}; leave the option out")
     model = "engine" if protocol.model is protocol.engine else "surrogate"
     differences: dict[str, list[str]] = {"dictionary": [], model: []}
-    if protocol.grid is not None:
+    if protocol.grid is not None and not isinstance(dictionary.grid, Grid):
+        differences["dictionary"].append(f"it lists {dictionary.n_atoms} atoms that need not lie on a grid")
+    elif protocol.grid is not None:
         asked = protocol.grid.to_dict()
         for name, axis in dictionary.grid.to_dict().items():
             # Equal but for the rounding of logarithmic axes on another machine.

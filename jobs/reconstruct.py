@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dictionaries import Dictionary
+from dictionaries import Dictionary, Grid
 from jobs.console import Console
 from jobs.dictionary import check_rank, make_dictionary, stored_dictionary
 from jobs.options import at_least
@@ -245,15 +245,16 @@ def _empty_maps(matrix: tuple[int, int], dictionary: Dictionary) -> Maps:
 def _provenance(
     scan: RawData, protocol: Protocol, dictionary: Dictionary, results: list[SliceResult]
 ) -> dict[str, Any]:
+    error = dictionary.truncation_error
     return {
         "scan": scan.path.name,
         "protocol": protocol.text,
         "sequence_sha256": protocol.sequence.fingerprint(),
         "dictionary": {
             "n_atoms": dictionary.n_atoms,
-            "grid": dictionary.grid.to_dict(),
+            "grid": dictionary.grid.to_dict() if isinstance(dictionary.grid, Grid) else None,
             "rank": dictionary.rank,
-            "relative_truncation_error": dictionary.truncation_error._asdict(),
+            "relative_truncation_error": None if error is None else error._asdict(),
             "model": dictionary.model,
         },
         "n_iterations": protocol.n_iterations,
