@@ -92,6 +92,10 @@ class Dictionary:
                 raise DictionaryError(
                     f"{name} has shape {getattr(self, name).shape}; grid and basis ask for {shape}"
                 )
+        if self.error_counts is not None and self.error_counts.shape != (ERROR_EDGES.size - 1,):
+            raise DictionaryError(
+                f"error_counts has shape {self.error_counts.shape}; it must be ({ERROR_EDGES.size - 1},)"
+            )
         if self.basis.dtype not in (np.float32, np.complex64):
             raise DictionaryError(f"basis is {self.basis.dtype}; it must be float32 or complex64")
         for name, dtype in (("coefficients", self.basis.dtype), ("norms", np.dtype(np.float32))):
@@ -126,23 +130,36 @@ class Dictionary:
         return self.grid.n_atoms
 
     @property
+    def n_pulses(self) -> int:
+        """Number of pulses of the signals."""
+        return self.basis.shape[0]
+
+    @property
     def rank(self) -> int:
         """Dimension of the subspace."""
         return self.basis.shape[1]
 
-    def check_sequence(self, sequence: Sequence) -> None:
-        """Raise a DictionaryError that says what differs unless `sequence` gives the same signals.
+    def required_sequence(self) -> Sequence:
+        """Return the sequence; raise a DictionaryError if it is not known.
 
-        A dictionary of an unknown sequence fits none, unless you vouch for it:
-        ``dataclasses.replace(dictionary, sequence=sequence)`` is the same dictionary with that sequence.
+        If you know it, say so: ``dataclasses.replace(dictionary, sequence=sequence)`` is the same dictionary
+        with that sequence.
         """
         if self.sequence is None:
             raise DictionaryError(
-                "the sequence that the dictionary was made for is not known. If it is this one, say so: "
+                "the sequence that the dictionary was made for is not known. If you know it, say so: "
                 "dataclasses.replace(dictionary, sequence=sequence)"
             )
-        if self.sequence.fingerprint() != sequence.fingerprint():
-            differences = "; ".join(sequence_differences(self.sequence, sequence))
+        return self.sequence
+
+    def check_sequence(self, sequence: Sequence) -> None:
+        """Raise a DictionaryError that says what differs unless `sequence` gives the same signals.
+
+        A dictionary of an unknown sequence fits none, see `required_sequence`.
+        """
+        own = self.required_sequence()
+        if own.fingerprint() != sequence.fingerprint():
+            differences = "; ".join(sequence_differences(own, sequence))
             raise DictionaryError(
                 f"the dictionary was made for another sequence: {differences}. "
                 "Use the protocol that it was made for, or generate it again for this one"

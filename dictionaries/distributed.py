@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ _CONTINUE = "Run again to continue: finished parts are kept"
 
 def computed_by_workers(
     scheduler: Any, work: Work, basis: NDArray[Any], chunks: list[slice]
-) -> Iterator[tuple[slice, Compressed]]:
+) -> Generator[tuple[slice, Compressed], None, None]:
     """Yield chunks as workers finish them, and their coefficients, norms and errors.
 
     Twice as many chunks are under way as the workers have threads: as many as arrive later count too. Dask
@@ -41,17 +41,16 @@ def computed_by_workers(
     with _connected(scheduler) as client:
         from distributed import CancelledError, KilledWorker, as_completed
 
+        # Sent with every chunk: what one worker held for all would be lost with it.
         job = _Job(_single_threaded(work.model), work.sequence, basis, _versions())
-        # Held by a worker, and made again if that is lost: scattered data would be gone.
-        shared = client.submit(_same, job, pure=False)
         waiting: dict[Any, slice] = {}
-        done = as_completed()
+        done = as_completed(loop=client.loop)
         left = iter(chunks)
         try:
             while True:
                 for atoms in left:
                     tissue = work.grid[atoms]
-                    future = client.submit(_compressed, shared, tissue, atoms.start, pure=False)
+                    future = client.submit(_compressed, job, tissue, atoms.start, pure=False)
                     waiting[future] = atoms
                     done.add(future)
                     if len(waiting) >= 2 * max(sum(client.nthreads().values()), 1):
@@ -70,7 +69,7 @@ def computed_by_workers(
             raise OSError(f"the connection to the scheduler was lost. {_CONTINUE}") from error
         finally:
             with contextlib.suppress(Exception):  # nothing to cancel without connection
-                client.cancel([shared, *waiting])
+                client.cancel(list(waiting))
 
 
 @contextlib.contextmanager
@@ -102,10 +101,6 @@ class _Job:
     sequence: Sequence
     basis: NDArray[Any]
     versions: dict[str, str]
-
-
-def _same(job: _Job) -> _Job:
-    return job
 
 
 def _compressed(job: _Job, tissue: Tissue, first: int) -> Compressed:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,13 @@ def generate_file(
     n_missing = sum(atoms.stop - atoms.start for atoms in missing)
     _check_space(target.parent, grid, basis, n_missing)
     done = total - n_missing
-    report(done)
-    for atoms, compressed in _computed(work, basis, missing, scheduler):
-        parts.write(_name(atoms), {"basis": _digest(basis), **compressed._asdict()})
-        done += atoms.stop - atoms.start
+    if n_missing < grid.n_atoms:
         report(done)
+    with contextlib.closing(_computed(work, basis, missing, scheduler)) as chunks:
+        for atoms, compressed in chunks:
+            parts.write(_name(atoms), {"basis": _digest(basis), **compressed._asdict()})
+            done += atoms.stop - atoms.start
+            report(done)
     kept = (parts.required(_name(atoms)) for atoms in work.chunks())
     with parts.finishing() as complete:
         write_blocks(complete, grid, sequence, model.settings(), basis, singular_values, _reblocked(kept))
@@ -174,7 +177,7 @@ def bytes_per_atom(grid: Grid | AtomList, rank: int, dtype: Any) -> tuple[int, i
 
 def _computed(
     work: Work, basis: NDArray[Any], missing: list[slice], scheduler: Any
-) -> Iterator[tuple[slice, Compressed]]:
+) -> Generator[tuple[slice, Compressed], None, None]:
     """Chunks as they become ready, in any order."""
     if scheduler is not None:
         from dictionaries.distributed import computed_by_workers

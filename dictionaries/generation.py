@@ -123,7 +123,7 @@ class Work:
         if self.truncation_error is None:
             rank = _DEFAULT_RANK if self.rank is None else self.rank
             object.__setattr__(self, "rank", rank)
-            _check_count("rank", rank, 1, min(n_pulses, n_atoms), f"{n_pulses} pulses, {n_atoms} atoms")
+            check_count("rank", rank, 1, min(n_pulses, n_atoms), f"{n_pulses} pulses, {n_atoms} atoms")
         elif self.rank is not None:
             raise ValueError(
                 f"rank={self.rank} and truncation_error={self.truncation_error} are both given; "
@@ -134,10 +134,8 @@ class Work:
                 f"truncation_error={self.truncation_error} must lie between {_SMALLEST_ERROR} and 1; "
                 "1e-3 is a usual value"
             )
-        _check_count("chunk_size", self.chunk_size, 1, None, "4096 is the default")
-        _check_count(
-            "n_sample", self.n_sample, self.rank or 1, None, "a subspace needs at least rank signals"
-        )
+        check_count("chunk_size", self.chunk_size, 1, None, "4096 is the default")
+        check_count("n_sample", self.n_sample, self.rank or 1, None, "a subspace needs at least rank signals")
 
     @property
     def sample(self) -> NDArray[np.intp]:
@@ -153,18 +151,14 @@ class Work:
         """Return basis and singular values; call report(atoms done) after each block of the sample."""
         sample = self.sample
 
-        def unit_signals() -> Iterator[NDArray[Any]]:
+        def blocks() -> Iterator[NDArray[Any]]:
             for start in range(0, sample.size, _SAMPLE_CHUNK):
                 numbers = sample[start : start + _SAMPLE_CHUNK]
                 tissue = self.grid[numbers]
-                signals = _signals(self.model, self.sequence, tissue)
-                norms = np.linalg.norm(signals.astype(np.complex128), axis=1)
-                faults = np.where(np.isfinite(norms), np.where(norms == 0, _ZERO, 0), _NOT_FINITE)
-                _check_faults(faults, tissue, numbers)
-                yield as_real(signals) / norms[:, np.newaxis]
+                yield unit_signals(_signals(self.model, self.sequence, tissue), tissue, numbers)
                 report(start + numbers.size)
 
-        return subspace(unit_signals(), self.rank, self.truncation_error)
+        return subspace(blocks(), self.rank, self.truncation_error)
 
 
 def compressed_atoms(
@@ -177,12 +171,35 @@ def compressed_atoms(
     DictionaryError
         If a signal is zero within the subspace, not finite, or complex in a real subspace.
     """
-    compressed, fault = compress(_signals(model, sequence, tissue), basis)
+    return checked_atoms(_signals(model, sequence, tissue), tissue, first, basis)
+
+
+def checked_atoms(
+    signals: NDArray[np.complex64], tissue: Tissue, first: int, basis: NDArray[Any]
+) -> Compressed:
+    """Return signals in a subspace; parameters and errors as of `compressed_atoms`."""
+    compressed, fault = compress(signals, basis)
     _check_faults(fault, tissue, first + np.arange(tissue.n_atoms))
     return compressed
 
 
-def _check_count(name: str, value: int, low: int, high: int | None, remedy: str) -> None:
+def unit_signals(signals: NDArray[np.complex64], tissue: Tissue, numbers: NDArray[np.intp]) -> NDArray[Any]:
+    """Return signals of unit norm in double precision, real if they are exactly real.
+
+    Raises
+    ------
+    DictionaryError
+        If a signal is zero or not finite; the message names the atom by its number.
+    """
+    with np.errstate(invalid="ignore"):
+        norms = np.linalg.norm(signals.astype(np.complex128), axis=1)
+    faults = np.where(np.isfinite(norms), np.where(norms == 0, _ZERO, 0), _NOT_FINITE)
+    _check_faults(faults, tissue, numbers)
+    return as_real(signals) / norms[:, np.newaxis]
+
+
+def check_count(name: str, value: int, low: int, high: int | None, remedy: str) -> None:
+    """Raise a ValueError that names `value` unless it is an integer from `low` to `high`."""
     if not isinstance(value, int | np.integer) or value < low or (high is not None and value > high):
         limits = f"at least {low}" if high is None else f"{low} to {high}"
         raise ValueError(f"{name}={value} must be an integer, {limits} ({remedy})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 
 from dictionaries.atom_list import FIELDS, AtomList
 from dictionaries.compression import STATISTICS_BLOCK, error_statistics
-from dictionaries.dictionary import Dictionary, DictionaryError, RelativeError
+from dictionaries.dictionary import Dictionary, RelativeError
 from dictionaries.grid import Grid
-from epgbloch import Sequence, Tissue, __version__
+from epgbloch import Sequence, __version__
 from epgbloch._files import library_versions, new_hdf5, replacing
 
 FORMAT = "epgbloch dictionary"
@@ -26,8 +27,6 @@ FORMAT_VERSION = 2
 _UNITS = {"t1": "s", "t2": "s", "b1": "relative to nominal", "off_resonance": "Hz", "diffusion": "m^2/s"}
 _ROWS = STATISTICS_BLOCK
 """Atoms of an HDF5 chunk."""
-_DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)
-"""What h5py and the parsers raise on damaged bytes."""
 
 
 def write_dictionary(path: str | os.PathLike[str], dictionary: Dictionary) -> Path:
@@ -67,27 +66,33 @@ def write_dictionary(path: str | os.PathLike[str], dictionary: Dictionary) -> Pa
     OSError
         If the file cannot be written (no space, no permission, no such folder).
     """
-    target = Path(path)
+    with replaced_dictionary(path) as partial:
+        write_blocks(
+            partial,
+            dictionary.grid,
+            dictionary.sequence,
+            dictionary.model,
+            dictionary.basis,
+            dictionary.singular_values,
+            (
+                {"coefficients": dictionary.coefficients[atoms], "norms": dictionary.norms[atoms]}
+                for atoms in row_slices(dictionary.n_atoms)
+            ),
+            (dictionary.truncation_error, dictionary.error_counts),
+        )
+    return Path(path)
+
+
+@contextlib.contextmanager
+def replaced_dictionary(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path that takes its name when the block ends well; explain an OSError."""
     try:
-        with replacing(target) as partial:
-            write_blocks(
-                partial,
-                dictionary.grid,
-                dictionary.sequence,
-                dictionary.model,
-                dictionary.basis,
-                dictionary.singular_values,
-                (
-                    {"coefficients": dictionary.coefficients[atoms], "norms": dictionary.norms[atoms]}
-                    for atoms in _row_slices(dictionary.n_atoms)
-                ),
-                (dictionary.truncation_error, dictionary.error_counts),
-            )
+        with replacing(Path(path)) as partial:
+            yield partial
     except OSError as error:
         raise OSError(
-            f"cannot write dictionary {target}: {error.strerror}; free space or choose another folder"
+            f"cannot write dictionary {path}: {error.strerror}; free space or choose another folder"
         ) from error
-    return target
 
 
 def write_blocks(
@@ -163,7 +168,8 @@ def _json(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _row_slices(n_atoms: int) -> Iterator[slice]:
+def row_slices(n_atoms: int) -> Iterator[slice]:
+    """Return the atoms of every HDF5 chunk."""
     for start in range(0, n_atoms, _ROWS):
         yield slice(start, min(start + _ROWS, n_atoms))
 
@@ -195,7 +201,7 @@ def _write_atoms(
             shuffle=True,
         )
         dataset.attrs["units"] = np.bytes_(units)
-    for atoms, block in zip(_row_slices(n_atoms), blocks, strict=True):
+    for atoms, block in zip(row_slices(n_atoms), blocks, strict=True):
         file["coefficients"][atoms], file["norms"][atoms] = block["coefficients"], block["norms"]
         tissue = grid[atoms]
         for name in FIELDS:
@@ -206,103 +212,3 @@ def _write_atoms(
 def _add(file: h5py.File, name: str, data: NDArray[Any], units: str) -> None:
     dataset = file.create_dataset(name, data=data, chunks=True, compression="gzip", shuffle=True)
     dataset.attrs["units"] = np.bytes_(units)
-
-
-def read_dictionary(path: str | os.PathLike[str], sequence: Sequence | None = None) -> Dictionary:
-    """Read a dictionary from a file of `write_dictionary` and check it.
-
-    Parameters
-    ----------
-    path : path-like
-        The file.
-    sequence : Sequence, optional
-        The sequence of the measurement: the dictionary must have been made for the same.
-
-    Returns
-    -------
-    Dictionary
-        Bit for bit the one that was written.
-
-    Raises
-    ------
-    DictionaryError
-        If the file is not an intact dictionary of this format version, or was made for another sequence.
-    OSError
-        If the file cannot be opened (FileNotFoundError and others).
-    """
-    with open(path, "rb", buffering=0) as stream:  # an error of the file system as it is
-        try:
-            with h5py.File(stream, "r") as file:
-                _check_format(file)
-                dictionary = _contents(file)
-            if sequence is not None:
-                dictionary.check_sequence(sequence)
-        except DictionaryError as error:
-            raise DictionaryError(f"{path}: {error}") from error
-        except _DAMAGE as error:
-            raise DictionaryError(
-                f"{path} is not an HDF5 file, or a truncated or damaged one ({error}); "
-                "choose another file or generate the dictionary again"
-            ) from error
-    return dictionary
-
-
-def _check_format(file: h5py.File) -> None:
-    if file.attrs.get("format") != FORMAT.encode():
-        raise DictionaryError("this HDF5 file is not an epgbloch dictionary; choose another file")
-    version = file.attrs.get("format_version")
-    if version != FORMAT_VERSION:
-        raise DictionaryError(
-            f"format version {version}, but epgbloch {__version__} reads version {FORMAT_VERSION}: "
-            "generate the dictionary again"
-        )
-
-
-def _contents(file: h5py.File) -> Dictionary:
-    try:
-        sequence_text, grid_text = (json.loads(_dataset(file, name)[0]) for name in ("sequence", "grid"))
-        sequence = None if sequence_text is None else Sequence.from_dict(sequence_text)
-        if sequence is not None and sequence.fingerprint().encode() != file.attrs["sequence_fingerprint"]:
-            raise ValueError("sequence_fingerprint is not the one of the stored sequence")
-        error = None
-        if "truncation_error_max" in file.attrs or "error_counts" in file:
-            error = RelativeError(
-                max=float(file.attrs["truncation_error_max"]), rms=float(file.attrs["truncation_error_rms"])
-            )
-        return Dictionary(
-            grid=_grid(file, grid_text),
-            sequence=sequence,
-            basis=_dataset(file, "basis"),
-            coefficients=_dataset(file, "coefficients"),
-            norms=_dataset(file, "norms"),
-            model=json.loads(_dataset(file, "model")[0]),
-            truncation_error=error,
-            singular_values=_dataset(file, "singular_values") if "singular_values" in file else None,
-            error_counts=_dataset(file, "error_counts") if "error_counts" in file else None,
-        )
-    except _DAMAGE as error:
-        raise DictionaryError(f"{error}; the file is damaged: generate the dictionary again") from error
-
-
-def _grid(file: h5py.File, axes: dict[str, list[float]] | None) -> Grid | AtomList:
-    """Return the grid, which the tissues must belong to, or their list."""
-    if axes is None:
-        return AtomList(Tissue(*(_dataset(file, f"tissue/{name}") for name in FIELDS)))
-    grid = Grid(**axes)
-    for name in FIELDS:
-        dataset = _dataset(file, f"tissue/{name}", load=False)
-        if dataset.shape != (grid.n_atoms,):
-            raise ValueError(f"tissue/{name} does not belong to the stored grid")
-    for atoms in _row_slices(grid.n_atoms):
-        tissue = grid[atoms]
-        for name in FIELDS:
-            if not np.array_equal(file[f"tissue/{name}"][atoms], getattr(tissue, name)):
-                raise ValueError(f"tissue/{name} does not belong to the stored grid")
-    return grid
-
-
-def _dataset(file: h5py.File, name: str, *, load: bool = True) -> Any:
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f"dataset {name} is missing")
-    return dataset[...] if load else dataset

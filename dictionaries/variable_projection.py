@@ -117,7 +117,7 @@ class Fit:
         chunk_size: int,
     ) -> None:
         self._model, self._names, self._chunk_size = model, names, chunk_size
-        self._sequence, self._analysis = dictionary.sequence, dictionary.basis.conj()
+        self._sequence, self._analysis = dictionary.required_sequence(), dictionary.basis.conj()
         self._x, self.tissue = x, tissue.copy()
         self._columns = [PARAMETERS.index(name) for name in names]
         self._logarithmic = np.array([name != _LINEAR for name in names])

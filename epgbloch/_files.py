@@ -166,15 +166,9 @@ class Parts:
         with self._explained():
             self.folder.mkdir(exist_ok=True)
         label = self.folder / _LABEL
-        try:
-            stored = json.loads(label.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            stored = None
-        except ValueError:
-            stored = {}
-        if stored is None and any(self.folder.glob("*.npz")):
-            stored = {}
-        if stored is not None:
+        stored = None
+        if label.exists() or any(self.folder.glob("*.npz")):
+            stored = _read_label(label)
             self._check(stored)
         complete = self.folder / _COMPLETE
         if self.target.exists():
@@ -188,17 +182,17 @@ class Parts:
                 path.write_text(json.dumps(self._identity, sort_keys=True), encoding="utf-8")
         return False
 
-    def _check(self, stored: Any) -> None:
+    def _check(self, stored: dict[str, Any]) -> None:
         if stored == self._identity:
             return
-        keys = sorted({*self._identity, *stored}) if isinstance(stored, dict) and stored else ["label"]
         differences = "; ".join(
             _difference(key, stored.get(key), self._identity.get(key))
-            for key in keys
-            if key == "label" or stored.get(key) != self._identity.get(key)
+            for key in sorted({*self._identity, *stored})
+            if stored.get(key) != self._identity.get(key)
         )
         raise self._error(
-            f"{self.folder} holds parts of a {self._what} of another recipe or version ({differences}); "
+            f"{self.folder} holds parts of a {self._what} of another recipe or version "
+            f"({differences if stored else 'without label'}); "
             "remove the folder, or choose another name"
         )
 
@@ -274,6 +268,15 @@ class Parts:
                 f"cannot write {self.target}: {error.strerror}; free space or choose another folder. "
                 "Run again to continue: finished parts are kept",
             ) from error
+
+
+def _read_label(path: Path) -> dict[str, Any]:
+    """Content of a label; empty if it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _difference(key: str, stored: Any, given: Any) -> str:

@@ -46,8 +46,11 @@ def make(
     Interrupted or killed, it continues when called again with the same protocol. Finished parts are kept
     beside the file in the folder FILE.parts until it is complete.
     """
-    from jobs.dictionary import run_dictionary
+    from jobs.dictionary import run_dictionary, run_estimate
 
+    if dry_run:
+        run_estimate(protocol, rank=rank, console=Console(quiet))
+        return
     run_dictionary(
         protocol,
         out=out,
@@ -71,7 +74,7 @@ def info(dictionary: DictionaryFile, quiet: Quiet = False, debug: Debug = False)
 def match(
     dictionary: DictionaryFile,
     signals: Annotated[
-        Path, typer.Argument(metavar="SIGNALS", help="Signals in rows: .npy, .h5, .mat (v7.3), or .csv.")
+        Path, typer.Argument(metavar="SIGNALS", help="Signals in rows: .npy, .npz, .mat, .h5 or .csv.")
     ],
     out: OutFile,
     refine: Annotated[
@@ -91,8 +94,8 @@ def match(
 ) -> None:
     """Find T1, T2, B1 and PD of signals (CSV).
 
-    Signals are rows of one value a pulse, or of coefficients in the basis of the dictionary. HDF5 and MATLAB
-    files hold them in the variable `signal`.
+    Signals are rows of one value a pulse, or of coefficients in the basis of the dictionary. Files that hold
+    several arrays have them in the variable `signal`.
     """
     from jobs.dictionary_match import run_dictionary_match
 
@@ -123,3 +126,38 @@ def report(
 
     at_least(0, seed=seed)
     run_dictionary_report(dictionary, out=out, seed=seed, force=force, console=Console(quiet))
+
+
+@app.command()
+def export(
+    dictionary: DictionaryFile, out: OutFile, force: Force = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Write a dictionary for MATLAB (.mat, version 7.3) or NumPy (.npz)."""
+    from jobs.dictionary_exchange import run_export
+
+    run_export(dictionary, out=out, force=force, console=Console(quiet))
+
+
+@app.command(name="import")
+def import_(
+    arrays: Annotated[
+        Path,
+        typer.Argument(metavar="ARRAYS", help="Arrays of another program: .npz, or .mat of any version."),
+    ],
+    out: OutFile,
+    protocol: Annotated[
+        Path | None,
+        typer.Option("--protocol", metavar="FILE", help="Protocol of the sequence that it was made for."),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Make a dictionary file (HDF5) from arrays.
+
+    Variables: basis (pulses x rank), coefficients (atoms x rank), t1 and t2 in seconds, and, if they are
+    there, norms, b1 and off_resonance. `reconstruct` needs to know the sequence: give its protocol.
+    """
+    from jobs.dictionary_exchange import run_import
+
+    run_import(arrays, out=out, protocol_path=protocol, force=force, console=Console(quiet))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dictionaries import Dictionary, Grid, generate, generate_file, read_dictionary
+from dictionaries.estimate import Estimate, estimate
 from jobs.console import Console
 from jobs.dictionary_info import show_size
 from jobs.options import at_least
@@ -31,35 +32,79 @@ def run_dictionary(
     ------
     ValueError
         If the protocol is not valid or has no grid, or the rank is out of range.
-    ImportError
-        If `scheduler` is given and Dask is not installed.
+        Also if `scheduler` is given and Dask is not installed.
     OSError
         If the file exists and `force` is not set, or cannot be written.
     """
-    at_least(1, rank=rank)
-    if rank is not None and truncation_error is not None:
-        raise ValueError("--rank and --truncation-error exclude each other; leave one out")
-    protocol = load_protocol(protocol_path).changed(rank=rank)
+    protocol = _protocol(protocol_path, rank, truncation_error)
     grid, sequence = protocol.required_grid(), protocol.sequence
-    if truncation_error is None:
-        check_rank(protocol)
     target = resumable_file(out, force=force)
     with console.step(f"Dictionary of {grid.n_atoms} atoms x {sequence.n_pulses} pulses") as progress:
-        generate_file(
-            target,
-            protocol.model,
-            sequence,
-            grid,
-            rank=protocol.rank if truncation_error is None else None,
-            truncation_error=truncation_error,
-            scheduler=scheduler,
-            progress=progress,
-        )
+        try:
+            generate_file(
+                target,
+                protocol.model,
+                sequence,
+                grid,
+                rank=protocol.rank if truncation_error is None else None,
+                truncation_error=truncation_error,
+                scheduler=scheduler,
+                progress=progress,
+            )
+        except ImportError as error:
+            raise ValueError(str(error)) from error
     os.replace(target, out)  # the same file, unless it takes the place of an earlier one
     dictionary = read_dictionary(out)
     show_size(dictionary, out, console)
     console.result(f"wrote {out}")
     return dictionary
+
+
+def run_estimate(protocol_path: Path, *, rank: int | None, console: Console) -> Estimate:
+    """Tell what the dictionary of a protocol will take, from a short measurement; nothing is written.
+
+    Raises
+    ------
+    ValueError
+        If the protocol is not valid or has no grid, or the rank is out of range.
+    """
+    protocol = _protocol(protocol_path, rank, None)
+    grid, sequence = protocol.required_grid(), protocol.sequence
+    with console.step("Measuring"):
+        result = estimate(protocol.model, sequence, grid, rank=protocol.rank)
+    console.table(
+        ("atoms", "pulses", "rank", "time on this machine", "file", "disk while it is made", "memory"),
+        [
+            (
+                f"{result.n_atoms}",
+                f"{sequence.n_pulses}",
+                f"{protocol.rank}",
+                _duration(result.seconds),
+                *(
+                    f"{n_bytes / 1e6:.4g} MB"
+                    for n_bytes in (result.file_bytes, result.disk_bytes, result.memory_bytes)
+                ),
+            )
+        ],
+    )
+    return result
+
+
+def _protocol(path: Path, rank: int | None, truncation_error: float | None) -> Protocol:
+    at_least(1, rank=rank)
+    if rank is not None and truncation_error is not None:
+        raise ValueError("--rank and --truncation-error exclude each other; leave one out")
+    protocol = load_protocol(path).changed(rank=rank)
+    if truncation_error is None:
+        check_rank(protocol)
+    return protocol
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def make_dictionary(protocol: Protocol, console: Console) -> Dictionary:
@@ -108,7 +153,7 @@ def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dicti
     model = "engine" if protocol.model is protocol.engine else "surrogate"
     differences: dict[str, list[str]] = {"dictionary": [], model: []}
     if protocol.grid is not None and not isinstance(dictionary.grid, Grid):
-        differences["dictionary"].append("its atoms form a list, not a grid")
+        differences["dictionary"].append(f"it lists {dictionary.n_atoms} atoms that need not lie on a grid")
     elif protocol.grid is not None:
         asked = protocol.grid.to_dict()
         for name, axis in dictionary.grid.to_dict().items():

@@ -57,7 +57,7 @@ def show_size(dictionary: Dictionary, path: Path, console: Console) -> None:
         [
             (
                 f"{dictionary.n_atoms}",
-                f"{len(dictionary.basis)}",
+                f"{dictionary.n_pulses}",
                 f"{dictionary.rank}{' complex' if np.iscomplexobj(dictionary.basis) else ''}",
                 *errors,
                 f"{path.stat().st_size / 1e6:.1f} MB",

@@ -11,12 +11,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from dictionaries import Dictionary, Match, Refined, match, read_dictionary, refine
+from dictionaries import Dictionary, Match, Refined, match, read_arrays, read_dictionary, refine
 from jobs.console import Console
 from jobs.models import stored_model
 from jobs.outputs import new_file
-
-_SUFFIXES = (".npy", ".csv", ".h5", ".mat")
 
 
 def run_dictionary_match(
@@ -38,7 +36,7 @@ def run_dictionary_match(
         File of the dictionary.
     signals_path : Path
         Signals (n, n_pulses) or coefficients (n, rank): an array in a ``.npy`` file, the variable ``signal``
-        of a ``.h5`` or ``.mat`` (v7.3) file, or the ``.csv`` file of ``epgbloch simulate``.
+        of a ``.npz``, ``.mat`` or ``.h5`` file, or the ``.csv`` file of ``epgbloch simulate``.
     out : Path
         CSV file with a row for each signal.
     refined : bool
@@ -68,7 +66,8 @@ def run_dictionary_match(
     coefficients = _coefficients(read_signals(signals_path), dictionary, signals_path)
     with new_file(out, force=force) as temporary:
         with console.step(f"Matching {len(coefficients)} signals with {dictionary.n_atoms} atoms"):
-            result: Match | Refined = match(dictionary, coefficients)
+            atoms = match(dictionary, coefficients)
+        result: Match | Refined = atoms
         if refined:
             model = stored_model(dictionary, network)
             if model is None:
@@ -77,7 +76,7 @@ def run_dictionary_match(
                     "the model; leave --refine out"
                 )
             with console.step("Refining") as progress:
-                result = refine(model, dictionary, coefficients, result, noise_std=noise, progress=progress)
+                result = refine(model, dictionary, coefficients, atoms, noise_std=noise, progress=progress)
         _write(temporary, result)
     if isinstance(result, Refined):
         n_left = int(np.count_nonzero(~result.converged))
@@ -97,10 +96,16 @@ def read_signals(path: Path) -> NDArray[Any]:
     OSError
         If it cannot be opened.
     """
-    if path.suffix not in _SUFFIXES:
-        raise ValueError(f"{path}: signals come from files that end in {', '.join(_SUFFIXES)}")
-    read = {".npy": _read_npy, ".csv": _read_csv}.get(path.suffix, _read_hdf5)
-    signals = read(path)
+    formats = {
+        ".npy": _read_npy,
+        ".npz": _read_variable,
+        ".mat": _read_variable,
+        ".h5": _read_hdf5,
+        ".csv": _read_csv,
+    }
+    if path.suffix not in formats:
+        raise ValueError(f"{path}: signals come from files that end in {', '.join(formats)}")
+    signals = formats[path.suffix](path)
     if signals.ndim != 2 or signals.dtype.kind not in "fciu" or not signals.size:
         raise ValueError(
             f"{path} holds an array of shape {signals.shape} ({signals.dtype}); signals are numbers in rows, "
@@ -117,20 +122,22 @@ def _read_npy(path: Path) -> NDArray[Any]:
             raise ValueError(f"{path} is not an array of NumPy, or a damaged one ({error})") from error
 
 
+def _read_variable(path: Path) -> NDArray[Any]:
+    variables = read_arrays(path)
+    if "signal" not in variables:
+        raise ValueError(f"{path} has no variable signal; it has {', '.join(sorted(variables)) or 'none'}")
+    return np.asarray(variables["signal"])
+
+
 def _read_hdf5(path: Path) -> NDArray[Any]:
     with path.open("rb") as file:  # an error of the system where there is no such file
         try:
             with h5py.File(file, "r") as archive:
-                signals = archive["signal"][...]
-                is_matlab = "MATLAB_class" in archive["signal"].attrs
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+                return np.asarray(archive["signal"][...])
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{path} is not an HDF5 file with an array called signal, or a damaged one ({error}); "
-                "MATLAB files need version 7.3"
+                f"{path} is not an HDF5 file with an array called signal, or a damaged one ({error})"
             ) from error
-    if signals.dtype.names == ("real", "imag"):
-        signals = signals["real"] + 1j * signals["imag"]
-    return signals.T if is_matlab else signals  # MATLAB's dimensions are stored in reverse
 
 
 def _read_csv(path: Path) -> NDArray[Any]:

@@ -121,24 +121,23 @@ def _signals(
 ) -> tuple[Tissue, NDArray[Any]]:
     """Random tissues and the coefficients of their signals, of unit norm."""
     atoms = dictionary.tissue
-    if model is None:
+    if model is None or dictionary.sequence is None:
         chosen = rng.integers(atoms.n_atoms, size=N_TRIALS)
         return atoms[chosen], dictionary.coefficients[chosen]
-    t1, t2 = (_log_uniform(getattr(atoms, name), rng) for name in _AXES)
+    t1 = _log_uniform(max(atoms.t1.min(), atoms.t2.min()), atoms.t1.max(), rng)
+    t2 = _log_uniform(atoms.t2.min(), np.minimum(atoms.t2.max(), t1), rng)
     b1, off_resonance = (
         rng.uniform(values.min(), values.max(), N_TRIALS) for values in (atoms.b1, atoms.off_resonance)
     )
-    tissue = Tissue(t1, np.minimum(t1, t2), b1=b1, off_resonance=off_resonance)
+    tissue = Tissue(t1, t2, b1=b1, off_resonance=off_resonance)
     signals = model.signal(dictionary.sequence, tissue)
     signals /= np.linalg.norm(signals, axis=1, keepdims=True)
     return tissue, signals @ dictionary.basis.conj()
 
 
-def _log_uniform(values: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Random numbers within the range of the values, and never beyond it by rounding."""
-    return np.clip(
-        np.exp(rng.uniform(*np.log([values.min(), values.max()]), N_TRIALS)), values.min(), values.max()
-    )
+def _log_uniform(low: Any, high: Any, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Random numbers from `low` to `high`, never beyond them by rounding."""
+    return np.clip(np.exp(rng.uniform(np.log(low), np.log(high), N_TRIALS)), low, high)
 
 
 def _matched(dictionary: Dictionary, signals: NDArray[Any], snr: float, rng: np.random.Generator) -> Match:

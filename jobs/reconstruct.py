@@ -252,9 +252,9 @@ def _provenance(
         "sequence_sha256": protocol.sequence.fingerprint(),
         "dictionary": {
             "n_atoms": dictionary.n_atoms,
-            "grid": dictionary.grid.to_dict() if isinstance(dictionary.grid, Grid) else "a list of atoms",
+            "grid": dictionary.grid.to_dict() if isinstance(dictionary.grid, Grid) else None,
             "rank": dictionary.rank,
-            "relative_truncation_error": error and error._asdict(),
+            "relative_truncation_error": None if error is None else error._asdict(),
             "model": dictionary.model,
         },
         "n_iterations": protocol.n_iterations,

@@ -117,9 +117,11 @@ def test_recorded_errors_of_the_refinement_are_those_of_the_code(scripts, monkey
         np.testing.assert_allclose(values, record["b1_ignored"][name], rtol=0.02)
 
 
-def test_example_of_the_refinement_runs(capsys):
+@pytest.mark.parametrize("call", ["generate_file(", "refine("])
+def test_examples_of_the_dictionaries_run(tmp_path, monkeypatch, capsys, call):
+    monkeypatch.chdir(tmp_path)
     text = (DOCS / "dictionaries.md").read_text(encoding="utf-8")
-    (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "refine(" in code)
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if call in code)
     exec(compile(example, "dictionaries.md", "exec"), {})
     printed = capsys.readouterr().out
     assert f"```\n{printed}```" in text

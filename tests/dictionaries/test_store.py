@@ -133,7 +133,7 @@ def test_atom_lists_and_unknown_fields(tmp_path, dictionary):
     assert result.singular_values is None
     for name in ("t1", "t2", "b1", "off_resonance", "diffusion"):
         np.testing.assert_array_equal(getattr(result.tissue, name), getattr(tissue, name))
-    with pytest.raises(DictionaryError, match=r"small\.h5: the sequence .* is not known\. If it is this one"):
+    with pytest.raises(DictionaryError, match=r"small\.h5: the sequence .* is not known\. If you know it"):
         read_dictionary(path, dictionary.sequence)
 
 

@@ -5,6 +5,7 @@ import csv
 import h5py
 import numpy as np
 import pytest
+from scipy.io import savemat
 from typer.testing import CliRunner
 
 from dictionaries import generate, read_dictionary, write_dictionary
@@ -45,11 +46,9 @@ def folder(tmp_path_factory):
     np.save(folder / "coefficients.npy", signals @ read_dictionary(folder / "dict.h5").basis)
     with h5py.File(folder / "signals.h5", "w") as file:
         file["signal"] = signals
-    with h5py.File(folder / "signals.mat", "w") as file:
-        pairs = np.empty(signals.T.shape, [("real", "<f4"), ("imag", "<f4")])
-        pairs["real"], pairs["imag"] = signals.T.real, signals.T.imag
-        file["signal"] = pairs
-        file["signal"].attrs["MATLAB_class"] = np.bytes_("single")
+    np.savez(folder / "signals.npz", signal=signals)
+    np.savez(folder / "other.npz", x=signals)
+    savemat(folder / "signals.mat", {"signal": signals})
     options = ["--t1-ms", "810,1330", "--t2-ms", "81,117", "--quiet"]
     assert run("simulate", path, *options, "--out", folder / "simulated.csv").exit_code == 0
     assert run("simulate", path, *options, "--out", folder / "simulated.h5").exit_code == 0
@@ -69,6 +68,7 @@ def matched(folder, name, out, *options):
     [
         ("signals.npy", 2j),
         ("coefficients.npy", 2j),
+        ("signals.npz", 2j),
         ("signals.h5", 2j),
         ("signals.mat", 2j),
         ("simulated.csv", 1),
@@ -104,10 +104,11 @@ def test_refined_is_below_the_step_with_standard_errors(folder, tmp_path):
         ("signals.npy", ["--network", "x.npz"], "--network is for --refine only"),
         ("signals.npy", ["--refine", "--noise", "0"], "noise_std"),
         ("signals.npy", ["--out", "out.txt"], "--out out.txt: the name must end in .csv"),
-        ("protocol.yaml", [], "protocol.yaml: signals come from files that end in .npy, .csv"),
+        ("protocol.yaml", [], "protocol.yaml: signals come from files that end in .npy, .npz"),
         ("none.npy", [], "none.npy: No such file"),
         ("none.h5", [], "none.h5: No such file"),
         ("dict.h5", [], "dict.h5 is not an HDF5 file with an array called signal"),
+        ("other.npz", [], "other.npz has no variable signal; it has x"),
         ("bad.npy", [], "bad.npy is not an array of NumPy"),
         ("short.npy", [], "short.npy holds signals of 7 values; the dictionary has 200 pulses and rank 8"),
         ("flat.npy", [], "flat.npy holds an array of shape (200,)"),
