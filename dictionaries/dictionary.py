@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from dictionaries.differences import sequence_differences
 from dictionaries.grid import Grid
+from dictionaries.tiles import Tiles, arrange
 from epgbloch import Sequence, Tissue
 
 # Rounding to single precision leaves 1e-6; damaged or differently scaled data are off by far more.
@@ -33,7 +35,7 @@ class Dictionary:
 
     The signal of atom i at pulse n with proton density 1 is
     ``norms[i] * sum_r basis[n, r] coefficients[i, r]``, up to the truncation error. `generate` makes
-    dictionaries, `read_dictionary` reads them.
+    dictionaries, `read_dictionary` reads them. Its arrays must not be changed.
 
     Attributes
     ----------
@@ -109,6 +111,11 @@ class Dictionary:
     def rank(self) -> int:
         """Dimension of the subspace."""
         return self.basis.shape[1]
+
+    @cached_property
+    def tiles(self) -> Tiles:
+        """Atoms in the order in which `match` searches them, made at its first call and kept."""
+        return arrange(self.coefficients)
 
     def check_sequence(self, sequence: Sequence) -> None:
         """Raise a DictionaryError that says what differs unless `sequence` gives the same signals."""
