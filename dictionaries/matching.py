@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dictionaries.dictionary import Dictionary
 from dictionaries.search import search
+from dictionaries.tiles import neighbours
 from epgbloch._checks import require_count
 
-_ROUNDING = 2.0**-24  # of single precision
 _BLOCK = 256  # voxels that a thread takes at a time
 
 
@@ -22,7 +22,7 @@ _BLOCK = 256  # voxels that a thread takes at a time
 class Match:
     """Best atom or atoms of each voxel.
 
-    Shapes hold for one atom a voxel; with ``n_best > 1`` all arrays have shape (n_voxels, n_best), best first.
+    Shapes are those for one atom a voxel; with ``n_best > 1`` all are (n_voxels, n_best), best first.
 
     Attributes
     ----------
@@ -68,10 +68,14 @@ def match(
     precision refuses most tiles as a whole; double precision decides between the atoms of the others that
     rounding could confuse with the best. Voxels that resemble no atom refuse fewer tiles and take longer.
 
+    The first call sorts the atoms into tiles, which the dictionary keeps; they take the memory of its atoms
+    once more, and four times while they are made. Otherwise, memory is that of the arguments and of the
+    result, and of 256 voxels and their atoms in each thread.
+
     Parameters
     ----------
     dictionary : Dictionary
-        Unit-norm atoms and their tissue parameters. It keeps the tiles, which hold the atoms once more.
+        Unit-norm atoms and their tissue parameters.
     coefficients : array_like, shape (n_voxels, rank), complex or real
         Voxels in the subspace of the dictionary, U^H times their signal. Rounded to single precision.
     dual : array_like, shape (n_voxels, rank), complex or real, optional
@@ -82,7 +86,7 @@ def match(
     n_best : int
         Number of atoms for each voxel, at most that of the dictionary: the best, the second best, ...
     n_threads : int, optional
-        Number of threads; None: one for each core. Each needs memory for 256 voxels.
+        Number of threads; None: one for each core. The result does not depend on it.
 
     Returns
     -------
@@ -110,10 +114,11 @@ def match(
         require_count("n_threads", n_threads)
     voxels = _checked_voxels(coefficients, dictionary.rank)
     chosen = _checked_mask(mask, len(voxels))
-    _check_values("coefficients", voxels, chosen, ~voxels.any(axis=1))
+    _refuse("coefficients", "not finite", voxels, chosen & ~np.isfinite(voxels).all(axis=1))
+    _refuse("coefficients", "zero", voxels, chosen & ~voxels.any(axis=1))
     duals = None if dual is None else _checked_dual(dual, voxels.shape)
     if duals is not None:
-        _check_values("dual", duals, chosen)
+        _refuse("duals", "not finite", duals, chosen & ~np.isfinite(duals).all(axis=1))
     index = np.full((len(voxels), n_best), -1)
     products = np.zeros((len(voxels), n_best), dtype=np.complex128)
     lengths = np.ones(len(voxels))
@@ -127,6 +132,9 @@ def match(
 
     dictionary.tiles  # noqa: B018 made once, before the threads ask for them
     numbers = np.flatnonzero(chosen)
+    # similar voxels look into the same tiles, which then wait in the cache
+    turned = voxels[numbers] * np.exp(-1j * np.angle(voxels[numbers, :1]))
+    numbers = numbers[neighbours(turned.view(np.float32))]
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
         list(pool.map(match_block, [numbers[i : i + _BLOCK] for i in range(0, len(numbers), _BLOCK)]))
     tissue = dictionary.tissue[index.ravel()]
@@ -174,25 +182,20 @@ def _checked_mask(mask: ArrayLike | None, n_voxels: int) -> NDArray[np.bool_]:
     chosen = np.ones(n_voxels, dtype=bool) if mask is None else np.asarray(mask)
     if chosen.shape != (n_voxels,) or chosen.dtype != bool:
         raise ValueError(
-            f"mask is {chosen.dtype} of shape {chosen.shape}; it must be bool of shape ({n_voxels},)"
+            f"mask is {chosen.dtype} of shape {chosen.shape}; it must be bool of shape ({n_voxels},); "
+            "compare an image with a threshold"
         )
     return chosen
 
 
-def _check_values(
-    name: str,
-    voxels: NDArray[np.complex64],
-    chosen: NDArray[np.bool_],
-    zero: NDArray[np.bool_] | None = None,
-) -> None:
-    """Raise a ValueError at the first voxel in the mask that is not finite or zero."""
-    for bad, what in ((~np.isfinite(voxels).all(axis=1), "not finite"), (zero, "zero")):
-        if bad is not None and (bad & chosen).any():
-            i_voxel = np.flatnonzero(bad & chosen)[0]
-            raise ValueError(
-                f"{name} of voxel {i_voxel} are {what} (in single precision): {voxels[i_voxel]}; "
-                "leave such voxels out with the mask"
-            )
+def _refuse(name: str, what: str, values: NDArray[np.complex64], bad: NDArray[np.bool_]) -> None:
+    """Raise a ValueError that names the first bad voxel, if there is one."""
+    if bad.any():
+        i_voxel = np.flatnonzero(bad)[0]
+        raise ValueError(
+            f"{name} of voxel {i_voxel} are {what} (in single precision): {values[i_voxel]}; "
+            "leave such voxels out with the mask"
+        )
 
 
 def _best(
@@ -218,7 +221,6 @@ def _best(
         tiles.spread,
         _pairs(parts, n, np.iscomplexobj(dictionary.coefficients)),
         np.sum(np.abs(parts) ** 2, axis=2).astype(np.float32),
-        np.float32(16 * (n + 4) * _ROUNDING),
         n_best,
     )
 

@@ -13,7 +13,7 @@ TILE = 64
 UNROLL = 4
 """The number of components is a multiple of it."""
 
-_N_SAMPLE = 64  # atoms that tell the spread of a group
+_N_SAMPLE = 32  # vectors that tell the ranges of a group
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Tiles:
         Numbers of the atoms in the dictionary; -1 for the copies.
     centres : ndarray, shape (n_groups, n, TILE), float32
         Centres u of the tiles in the same layout; those that fill up the last group are zero.
-    spread : ndarray, shape (3, n_groups * TILE), float32
+    spread : ndarray, shape (n_groups, 3, TILE), float32
         Smallest and largest |u^H d| and largest ||e|| of each tile.
     """
 
@@ -47,23 +47,27 @@ class Tiles:
 
 def arrange(atoms: NDArray[Any]) -> Tiles:
     """Return the atoms, shape (n_atoms, rank), float32 or complex64, of about unit norm, in tiles."""
-    order = _neighbours(atoms.view(np.float32))
+    order = neighbours(atoms.view(np.float32))
     numbers = np.full((-(-order.size // TILE), TILE), -1)
     numbers.ravel()[: order.size] = order
     tiles = atoms[np.where(numbers < 0, order[-1], numbers)]
-    centres = tiles.mean(axis=1)
-    lengths = np.linalg.norm(centres, axis=1, keepdims=True)
+    centres = tiles.mean(axis=1, dtype=np.result_type(atoms, np.float64))
     # any unit vector may be the centre; opposite atoms have no mean
-    centres = np.where(lengths > 0.1, centres / np.maximum(lengths, 0.1), tiles[:, 0])
-    spread = np.zeros((3, -(-len(centres) // TILE) * TILE), dtype=np.float32)
-    spread[:, : len(centres)] = _spread(tiles, centres)
-    groups = np.zeros((spread.shape[1] // TILE, TILE, atoms.shape[1]), dtype=atoms.dtype)
-    groups.reshape(-1, atoms.shape[1])[: len(centres)] = centres
-    return Tiles(_transposed(tiles), numbers, _transposed(groups), spread)
+    has_mean = np.linalg.norm(centres, axis=1, keepdims=True) > 0.1
+    centres = np.where(has_mean, centres, tiles[:, 0])
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    centres = centres.astype(atoms.dtype)
+    groups, spread = _grouped(centres), _grouped(_spread(tiles, centres).astype(np.float32))
+    return Tiles(_transposed(tiles), numbers, _transposed(groups), spread.transpose(0, 2, 1).copy())
+
+
+def _grouped(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return rows in groups of TILE, shape (n_groups, TILE, n); zeros fill up the last."""
+    return np.pad(rows, ((0, -len(rows) % TILE), (0, 0))).reshape(-1, TILE, rows.shape[1])
 
 
 def _spread(tiles: NDArray[Any], centres: NDArray[Any]) -> NDArray[np.float64]:
-    """Return smallest and largest |u^H d| and largest ||e|| of tiles, shape (3, n_tiles)."""
+    """Return smallest and largest |u^H d| and largest ||e|| of tiles, shape (n_tiles, 3)."""
     # in double precision: ||e|| is a small difference
     double = np.result_type(tiles, np.float64)
     along = np.abs(np.einsum("tir,tr->ti", tiles, centres.conj(), dtype=double))
@@ -71,13 +75,13 @@ def _spread(tiles: NDArray[Any], centres: NDArray[Any]) -> NDArray[np.float64]:
     parts = tiles.view(np.float32)
     beside = np.einsum("tir,tir->ti", parts, parts, dtype=np.float64) - along**2
     radius = np.sqrt(np.maximum(beside, 0).max(axis=1))
-    return np.stack([along.min(axis=1), along.max(axis=1), radius])
+    return np.stack([along.min(axis=1), along.max(axis=1), radius], axis=1)
 
 
-def _neighbours(components: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the numbers of all atoms, similar ones in the same tile.
+def neighbours(components: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the numbers of vectors, shape (n_vectors, n_components), in an order in which tiles are alike.
 
-    Groups are halved at the median of the component of greatest variance until they fit a tile.
+    Groups are halved at the median of the component of widest range until they fit a tile.
     """
     tiles = []
     groups = [np.arange(len(components))]
@@ -87,7 +91,7 @@ def _neighbours(components: NDArray[np.float32]) -> NDArray[np.int64]:
             tiles.append(group)
             continue
         sample = components[group[:: -(-group.size // _N_SAMPLE)]]
-        axis = sample.var(axis=0).argmax()
+        axis = (sample.max(axis=0) - sample.min(axis=0)).argmax()
         half = -(-group.size // TILE) // 2 * TILE
         parts = np.argpartition(components[group, axis], half)
         groups += [group[parts[half:]], group[parts[:half]]]
@@ -96,5 +100,7 @@ def _neighbours(components: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def _transposed(tiles: NDArray[Any]) -> NDArray[np.float32]:
     """Return atoms, shape (n_tiles, TILE, rank), as real components, shape (n_tiles, n, TILE)."""
-    components = np.ascontiguousarray(tiles.view(np.float32).transpose(0, 2, 1))
-    return np.pad(components, ((0, 0), (0, -components.shape[1] % UNROLL), (0, 0)))
+    components = tiles.view(np.float32)
+    transposed = np.zeros((len(tiles), -(-components.shape[2] // UNROLL) * UNROLL, TILE), dtype=np.float32)
+    transposed[:, : components.shape[2]] = components.transpose(0, 2, 1)
+    return transposed

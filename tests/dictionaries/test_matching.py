@@ -302,7 +302,7 @@ def test_fewer_atoms_than_a_tile(dictionary):
         ({"n_best": 343}, "n_best=343 exceeds the 342 atoms"),
         ({"n_threads": 0}, "n_threads=0 must be an integer of at least 1"),
         ({"dual": np.ones((3, 5))}, r"dual has shape \(3, 5\); it must be .* \(3, 6\)"),
-        ({"dual": np.full((3, 6), np.nan)}, "dual of voxel 0 are not finite"),
+        ({"dual": np.full((3, 6), np.nan)}, "duals of voxel 0 are not finite"),
         ({"mask": np.ones(4, dtype=bool)}, r"mask is bool of shape \(4,\); it must be bool of shape \(3,\)"),
         ({"mask": np.ones(3)}, "mask is float64"),
     ],
