@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from dictionaries.atom_list import AtomList
 from dictionaries.differences import sequence_differences
 from dictionaries.grid import Grid
+from dictionaries.tiles import Tiles, arrange
 from epgbloch import Sequence, Tissue
 
 # Rounding to single precision leaves 1e-6; damaged or differently scaled data are off by far more.
@@ -37,7 +39,8 @@ class Dictionary:
 
     The signal of atom i at pulse n with proton density 1 is
     ``norms[i] * sum_r basis[n, r] coefficients[i, r]``, up to the truncation error. `generate` makes
-    dictionaries, `read_dictionary` reads them, `dictionary_from_arrays` takes those made elsewhere.
+    dictionaries, `read_dictionary` reads them, `dictionary_from_arrays` takes those made elsewhere. Its arrays
+    must not be changed.
 
     Attributes
     ----------
@@ -151,6 +154,11 @@ class Dictionary:
                 "dataclasses.replace(dictionary, sequence=sequence)"
             )
         return self.sequence
+
+    @cached_property
+    def tiles(self) -> Tiles:
+        """Atoms in the order in which `match` searches them, made at its first call and kept."""
+        return arrange(self.coefficients)
 
     def check_sequence(self, sequence: Sequence) -> None:
         """Raise a DictionaryError that says what differs unless `sequence` gives the same signals.

@@ -4,23 +4,24 @@ import numpy as np
 import pytest
 
 from dictionaries import Grid, match
-from dictionaries.search import TILE
+from dictionaries.tiles import TILE
 
 N_VOXELS = 70
+FIELDS = ("index", "t1", "t2", "b1", "off_resonance", "pd", "correlation")
 
 
-def make_voxels(dictionary, noise, seed=1, dtype=np.complex64):
+def make_voxels(dictionary, noise, seed=1, dtype=np.complex64, n_voxels=N_VOXELS):
     """Atoms with random proton density and complex noise of `noise` times their norm."""
     rng = np.random.default_rng(seed)
 
     def complex_normal(*shape):
         return rng.standard_normal((*shape, 2)) @ [1, 1j]
 
-    index = rng.integers(dictionary.n_atoms, size=N_VOXELS)
-    pd = complex_normal(N_VOXELS)
+    index = rng.integers(dictionary.n_atoms, size=n_voxels)
+    pd = complex_normal(n_voxels)
     voxels = pd[:, None] * dictionary.norms[index, None] * dictionary.coefficients[index]
     noise = noise * np.linalg.norm(voxels, axis=1, keepdims=True) / np.sqrt(2 * dictionary.rank)
-    return index, pd, (voxels + noise * complex_normal(N_VOXELS, dictionary.rank)).astype(dtype)
+    return index, pd, (voxels + noise * complex_normal(n_voxels, dictionary.rank)).astype(dtype)
 
 
 def brute_force(dictionary, voxels):
@@ -69,7 +70,7 @@ def test_match_is_the_brute_force_search(which, noise, request):
 @pytest.mark.parametrize("which", ["dictionary", "complex_dictionary"])
 def test_match_of_many_tiles_is_the_brute_force_search(which, request):
     """More atoms than a tile, and not a multiple of it; random atoms have the best anywhere."""
-    dictionary = random_dictionary(request.getfixturevalue(which), 2 * TILE + 33, 5)
+    dictionary = random_dictionary(request.getfixturevalue(which), 16 * TILE + 33, 5)
     voxels = make_voxels(dictionary, 0.5)[2][:20]
     index = brute_force(dictionary, voxels)[0]
     assert len(np.unique(index // TILE)) > 1
@@ -103,22 +104,29 @@ def test_real_voxels_are_complex_voxels_without_imaginary_part(which, request):
 
 
 @pytest.mark.parametrize("which", ["dictionary", "complex_dictionary"])
-@pytest.mark.parametrize("block", [1, 13, N_VOXELS])
-def test_block_does_not_matter(which, block, request):
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_threads_and_neighbours_do_not_matter(which, n_threads, request):
+    """600 voxels are three blocks; then the same voxels one at a time, and in another order."""
     dictionary = request.getfixturevalue(which)
-    voxels = make_voxels(dictionary, 0.1)[2]
-    whole, blocks = match(dictionary, voxels), match(dictionary, voxels, block=block)
-    for name in ("index", "t1", "t2", "b1", "off_resonance", "pd", "correlation"):
-        np.testing.assert_array_equal(getattr(blocks, name), getattr(whole, name))
+    voxels = make_voxels(dictionary, 0.1, n_voxels=600)[2]
+    duals = make_voxels(dictionary, 1.0, seed=2, n_voxels=600)[2]
+    whole = match(dictionary, voxels, dual=duals)
+    turned = match(dictionary, voxels[::-1], dual=duals[::-1], n_threads=n_threads)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(turned, name)[::-1], getattr(whole, name))
+    for i_voxel in (0, 300, 599):
+        alone = slice(i_voxel, i_voxel + 1)
+        single = match(dictionary, voxels[alone], dual=duals[alone], n_threads=n_threads)
+        for name in FIELDS:
+            np.testing.assert_array_equal(getattr(single, name), getattr(whole, name)[alone])
 
 
 @pytest.mark.parametrize("which", ["dictionary", "complex_dictionary"])
-@pytest.mark.parametrize("block", [1, 8, 512])
-def test_of_equal_atoms_the_first_wins(which, block, request):
+def test_of_equal_atoms_the_first_wins(which, request):
     """Copies lie in other tiles and at other places in a tile, where vector loops might round differently."""
-    n_atoms = 2 * TILE + 33
+    n_atoms = 16 * TILE + 33
     dictionary = random_dictionary(request.getfixturevalue(which), n_atoms, 13)
-    first = np.array([5, 300, TILE - 1, TILE + 7])
+    first = np.array([5, 300, TILE - 1, 8 * TILE + 7])
     atoms = dictionary.coefficients.copy()
     copies = [first + 1, first + 64, [n_atoms - 4, n_atoms - 3, n_atoms - 2, n_atoms - 1]]
     for copy in copies:
@@ -126,7 +134,7 @@ def test_of_equal_atoms_the_first_wins(which, block, request):
     dictionary = replace(dictionary, coefficients=atoms)
     voxels = make_voxels(dictionary, 0.05)[2]
     voxels[:4] = (2 - 1j) * atoms[first]
-    np.testing.assert_array_equal(match(dictionary, voxels, block=block).index[:4], first)
+    np.testing.assert_array_equal(match(dictionary, voxels).index[:4], first)
 
 
 def test_equal_atoms_throughout(dictionary):
@@ -163,7 +171,7 @@ def test_scale_of_the_voxels_only_scales_pd(dictionary, factor):
         (0.0, "voxel 3 are zero"),
         (np.nan, "voxel 3 are not finite"),
         (1j * np.inf, "voxel 3 are not finite"),
-        (1e300, "voxel 3 are not finite .in single precision.*mask such voxels"),
+        (1e300, "voxel 3 are not finite .in single precision.*leave such voxels out with the mask"),
     ],
 )
 def test_voxels_without_meaning_are_refused(dictionary, value, message):
@@ -179,7 +187,126 @@ def test_shapes_that_do_not_fit_are_refused(dictionary, shape):
         match(dictionary, np.ones(shape))
 
 
-@pytest.mark.parametrize("block", [0, -1, 2.5])
-def test_block_is_checked(dictionary, block):
-    with pytest.raises(ValueError, match=f"block={block} must be a positive integer"):
-        match(dictionary, np.ones((1, 6)), block=block)
+def criterion(dictionary, voxels, duals):
+    """|<d, x>|^2 + 2 Re(<d, x> conj(<d, y>)) of all atoms in double precision, shape (n_voxels, n_atoms)."""
+    atoms = dictionary.coefficients.astype(np.complex128)
+    of_voxels = voxels.astype(np.complex128) @ atoms.conj().T
+    of_duals = duals.astype(np.complex128) @ atoms.conj().T
+    return np.abs(of_voxels) ** 2 + 2 * (of_voxels * of_duals.conj()).real
+
+
+def ranked(values, n_best):
+    """Numbers of the greatest values of each row, the first of equal ones first."""
+    return np.argsort(-values, axis=1, kind="stable")[:, :n_best]
+
+
+@pytest.mark.parametrize("which", ["dictionary", "complex_dictionary"])
+@pytest.mark.parametrize("rank", [*range(1, 9), 13, 20])
+def test_all_ranks_duals_and_lists_are_the_brute_force_search(which, rank, request):
+    dictionary = random_dictionary(request.getfixturevalue(which), 9 * TILE + 5, rank, seed=rank)
+    voxels = make_voxels(dictionary, 0.5)[2]
+    duals = make_voxels(dictionary, 0.5, seed=2)[2]
+    # of rank 1, atoms differ only by the rounding of their norms to single precision
+    for dual in (np.zeros_like(voxels), 0.03 * duals, 3 * duals):
+        for n_best in (1, 2, 9, TILE + 3):
+            found = match(dictionary, voxels, dual=dual, n_best=n_best).index.reshape(N_VOXELS, -1)
+            np.testing.assert_array_equal(found, ranked(criterion(dictionary, voxels, dual), n_best))
+
+
+@pytest.mark.parametrize("which", ["dictionary", "complex_dictionary"])
+def test_dual_minimises_the_distance_of_its_problem(which, request):
+    dictionary = request.getfixturevalue(which)
+    voxels, duals = make_voxels(dictionary, 0.1)[2], 0.3 * make_voxels(dictionary, 1.0, seed=2)[2]
+    found = match(dictionary, voxels, dual=duals).index
+    for i_voxel, (x, y) in enumerate(zip(voxels, duals, strict=True)):
+        atoms = dictionary.coefficients.astype(np.complex128)
+        rest = x - (atoms.conj() @ x)[:, None] * atoms + y
+        distance = np.linalg.norm(rest, axis=1)
+        # 1e-6: the norms of the atoms are rounded to single precision
+        assert distance[found[i_voxel]] <= distance.min() * (1 + 1e-6)
+    assert (found != match(dictionary, voxels + duals).index).any()
+    assert (found != match(dictionary, voxels).index).any()
+
+
+def test_dual_that_cancels_the_voxel_leaves_all_atoms_equal(dictionary):
+    voxels = make_voxels(dictionary, 0.1)[2]
+    found = match(dictionary, voxels, dual=-voxels / 2, n_best=3)
+    np.testing.assert_array_equal(found.index, np.tile([0, 1, 2], (N_VOXELS, 1)))
+
+
+@pytest.mark.parametrize("which", ["dictionary", "complex_dictionary"])
+def test_lists_have_the_values_of_their_atoms(which, request):
+    dictionary = request.getfixturevalue(which)
+    voxels = make_voxels(dictionary, 0.1)[2]
+    found, best = match(dictionary, voxels, n_best=4), match(dictionary, voxels)
+    assert found.index.shape == (N_VOXELS, 4)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(found, name)[:, 0], getattr(best, name))
+    products = np.einsum("vbr,vr->vb", dictionary.coefficients[found.index].conj(), voxels.astype(complex))
+    # 1e-6: single precision of the results
+    np.testing.assert_allclose(found.pd, products / dictionary.norms[found.index], rtol=1e-6)
+    lengths = np.linalg.norm(voxels.astype(complex), axis=1)
+    np.testing.assert_allclose(found.correlation, np.abs(products) / lengths[:, None], rtol=1e-6)
+    assert (np.diff(found.correlation, axis=1) <= 0).all()
+    np.testing.assert_array_equal(found.t2, dictionary.tissue.t2[found.index])
+
+
+def test_lists_hold_equal_atoms_in_their_order(dictionary):
+    dictionary = random_dictionary(dictionary, 5 * TILE, 4)
+    dictionary = replace(dictionary, coefficients=np.tile(dictionary.coefficients[:1], (5 * TILE, 1)))
+    found = match(dictionary, make_voxels(dictionary, 1.0)[2], n_best=2 * TILE).index
+    np.testing.assert_array_equal(found, np.tile(np.arange(2 * TILE), (N_VOXELS, 1)))
+
+
+def test_lists_may_hold_the_whole_dictionary(dictionary):
+    voxels = make_voxels(dictionary, 0.1)[2][:5]
+    found = match(dictionary, voxels, n_best=dictionary.n_atoms).index
+    np.testing.assert_array_equal(
+        found, ranked(criterion(dictionary, voxels, 0 * voxels), dictionary.n_atoms)
+    )
+
+
+@pytest.mark.parametrize("n_best", [1, 2])
+def test_voxels_outside_the_mask_are_left_out(dictionary, n_best):
+    voxels = make_voxels(dictionary, 0.1)[2]
+    duals = make_voxels(dictionary, 0.1, seed=2)[2]
+    mask = np.arange(N_VOXELS) % 3 > 0
+    inside = match(dictionary, voxels[mask], dual=duals[mask], n_best=n_best)
+    voxels[[0, 3, 6]] = [[0], [np.nan], [np.inf]]
+    duals[9] = np.nan
+    found = match(dictionary, voxels, dual=duals, mask=mask, n_best=n_best)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(found, name)[mask], getattr(inside, name))
+        outside = {"index": -1, "pd": 0, "correlation": 0}.get(name, np.nan)
+        np.testing.assert_array_equal(getattr(found, name)[~mask], outside)
+    nothing = match(dictionary, voxels, mask=np.zeros(N_VOXELS, dtype=bool), n_best=n_best)
+    assert (nothing.index == -1).all()
+
+
+def test_layout_of_the_voxels_does_not_matter(dictionary):
+    voxels = make_voxels(dictionary, 0.1)[2]
+    turned = match(dictionary, np.asfortranarray(voxels), dual=np.asfortranarray(voxels[::-1]))
+    np.testing.assert_array_equal(turned.index, match(dictionary, voxels, dual=voxels[::-1]).index)
+
+
+def test_fewer_atoms_than_a_tile(dictionary):
+    dictionary = random_dictionary(dictionary, 3, 5)
+    voxels = make_voxels(dictionary, 0.5)[2]
+    np.testing.assert_array_equal(match(dictionary, voxels).index, brute_force(dictionary, voxels)[0])
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"n_best": 0}, "n_best=0 must be an integer of at least 1"),
+        ({"n_best": 343}, "n_best=343 exceeds the 342 atoms"),
+        ({"n_threads": 0}, "n_threads=0 must be an integer of at least 1"),
+        ({"dual": np.ones((3, 5))}, r"dual has shape \(3, 5\); it must be .* \(3, 6\)"),
+        ({"dual": np.full((3, 6), np.nan)}, "duals of voxel 0 are not finite"),
+        ({"mask": np.ones(4, dtype=bool)}, r"mask is bool of shape \(4,\); it must be bool of shape \(3,\)"),
+        ({"mask": np.ones(3)}, "mask is float64"),
+    ],
+)
+def test_arguments_are_checked(dictionary, argument, message):
+    with pytest.raises(ValueError, match=message):
+        match(dictionary, np.ones((3, 6)), **argument)
