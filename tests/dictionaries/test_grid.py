@@ -96,3 +96,16 @@ def test_grid_does_not_change_after_construction():
 def test_grid_refuses(axes, message):
     with pytest.raises(ValueError, match=message):
         Grid(**({"t1": [0.5, 1.0], "t2": [0.05, 0.1]} | axes))
+
+
+def test_some_atoms_are_those_of_the_whole_grid():
+    grid = Grid([0.1, 0.5, 1.0], [0.05, 0.2, 0.6], [0.9, 1.0], [-3.0, 0.0, 5.0])
+    axes = np.meshgrid(grid.t1, grid.t2, grid.b1, grid.off_resonance, indexing="ij")
+    possible = axes[1] <= axes[0]
+    assert grid.n_atoms == possible.sum() == 36
+    for index in (slice(None), slice(5, 17), slice(30, None), np.array([35, 0, 7])):
+        chosen = grid[index]
+        for name, axis in zip(("t1", "t2", "b1", "off_resonance"), axes, strict=True):
+            np.testing.assert_array_equal(getattr(chosen, name), axis[possible][index])
+    with pytest.raises(IndexError):
+        grid[np.array([36])]
