@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 
-.PHONY: demo test test-all test-python lint bench bench-surrogate bench-matching bench-peers figures clean
+.PHONY: demo test test-all test-python lint bench bench-surrogate bench-dictionary bench-matching bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -39,6 +39,9 @@ bench: $(VENV)/.installed
 bench-surrogate: $(VENV)/.installed
 	@$(BIN)/python benchmarks/surrogate_speed.py
 	@$(BIN)/python benchmarks/surrogate_maps.py
+
+bench-dictionary: $(VENV)/.installed
+	@$(BIN)/python benchmarks/dictionary.py
 
 bench-matching: $(VENV)/.installed
 	@$(BIN)/python benchmarks/matching.py

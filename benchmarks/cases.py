@@ -37,3 +37,14 @@ def design_sequence():
 def design_tissue():
     """T1/T2 of 900/85 and 500/65 ms."""
     return Tissue([0.9, 0.5], [0.085, 0.065])
+
+
+def surrogate_sequence(n_pulses):
+    """Inversion and five sin^2 lobes of 10-70 degrees, TR 8.7 ms, TE 4.9 ms, Gaussian pulse of 1 ms, 3 mm."""
+    return Sequence(
+        sin_squared(n_pulses, np.deg2rad([10, 25, 40, 55, 70])),
+        tr=8.7e-3,
+        te=4.9e-3,
+        inversion_time=10e-3,
+        pulse=RFPulse.gaussian(1e-3, 3e-3),
+    )

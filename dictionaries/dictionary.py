@@ -39,8 +39,8 @@ class Dictionary:
 
     The signal of atom i at pulse n with proton density 1 is
     ``norms[i] * sum_r basis[n, r] coefficients[i, r]``, up to the truncation error. `generate` makes
-    dictionaries, `read_dictionary` reads them, `dictionary_from_arrays` takes those made elsewhere. Its arrays
-    must not be changed.
+    dictionaries, `read_dictionary` reads them, `dictionary_from_arrays` takes those made elsewhere. Do not
+    change the arrays.
 
     Attributes
     ----------
