@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 
-.PHONY: demo test test-all test-python lint bench bench-surrogate bench-dictionary bench-matching bench-peers figures clean
+.PHONY: demo test test-all test-python lint bench bench-surrogate bench-dictionary bench-workers \
+	bench-matching bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -42,6 +43,9 @@ bench-surrogate: $(VENV)/.installed
 
 bench-dictionary: $(VENV)/.installed
 	@$(BIN)/python benchmarks/dictionary.py
+
+bench-workers: $(VENV)/.installed
+	@$(BIN)/python benchmarks/workers.py
 
 bench-matching: $(VENV)/.installed
 	@$(BIN)/python benchmarks/matching.py
