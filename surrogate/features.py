@@ -68,7 +68,7 @@ def initial_state(
 def normalisation(ranges: Ranges) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return centre and half width of every input's range, two vectors of shape (5,).
 
-    Inputs minus centre, over half width, lie in -1 ... 1.
+    Inputs minus centre, over half width, lie in -1 ... 1. Where the range is a point, the half width is 1.
     """
     limits = np.array(
         [
@@ -79,4 +79,5 @@ def normalisation(ranges: Ranges) -> tuple[NDArray[np.float64], NDArray[np.float
             (0.0, ranges.largest_flip_angle),
         ]
     )
-    return limits.mean(axis=1), np.diff(limits, axis=1)[:, 0] / 2
+    half_width = np.diff(limits, axis=1)[:, 0] / 2
+    return limits.mean(axis=1), np.where(half_width > 0, half_width, 1.0)

@@ -64,6 +64,10 @@ class Ranges:
             object.__setattr__(self, field.name, (float(pair[0]), float(pair[1])))
         if self.t2[0] > self.t1[0]:
             raise ValueError(f"t2 from {self.t2[0]} s leaves none below t1={self.t1[0]} s; lower it")
+        if self.t2[0] == self.t1[1] and self.t2[0] < self.t2[1]:
+            raise ValueError(
+                f"t2={self.t2} lies at or above t1={self.t1[1]} s, the only one; lower t2, or fix it there"
+            )
         if self.te_over_tr[1] >= 1 or self.inversion_efficiency[1] > 1:
             raise ValueError(
                 f"te_over_tr={self.te_over_tr} must stay below 1 and "
