@@ -27,6 +27,7 @@ from surrogate.evaluation import (
     evaluate_dataset,
     held_out_rows,
     recipe_of,
+    unseen_seed,
 )
 from surrogate.probes import Probes
 from surrogate.surrogate import find_weights
@@ -95,7 +96,7 @@ def run_evaluate(
     predictor = Predictor(weights, n_threads)
     with console.step(f"Evaluating {rows.size} signals x {dataset.n_pulses} pulses") as progress:
         errors = evaluate_dataset(predictor, dataset, rows, progress)
-    probes = Probes(predictor, recipe, signals)
+    probes = Probes(predictor, replace(recipe, seed=unseen_seed(weights)), signals)
     result: dict[str, Any] = {
         "weights": {"layers": weights.size.layers, "units": weights.size.units, "cell": weights.size.cell},
         "parameters": sum(array.size for array in weights.arrays),
@@ -140,7 +141,7 @@ def _dataset(weights: Weights, data: Path | None, out: Path, n_threads: int, con
         with console.step(f"Reading {data}"):
             return read_dataset(data)
     recipe = recipe_of(weights)
-    recipe = replace(recipe, n_signals=TEST_SIGNALS, seed=recipe.seed + 1)
+    recipe = replace(recipe, n_signals=TEST_SIGNALS, seed=unseen_seed(weights))
     path = out / DATA
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)

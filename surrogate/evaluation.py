@@ -138,11 +138,37 @@ def _pulse_of(values: dict[str, Any]) -> RFPulse:
     )
 
 
+def trained_signals(weights: Weights) -> dict[int, int]:
+    """Return how many signals a network has seen of each data set, by the seed of the set.
+
+    The trainings that it was started from count too. Where one of them does not tell its data, they were
+    those of the next training.
+
+    Raises
+    ------
+    EvaluationError
+        If the card does not tell the last training and its data.
+    """
+    parts = ("training_signals", "validation_signals")
+    for part in parts:
+        card_entry(weights, "training", part)
+    seed, card, seen = card_entry(weights, "data", "recipe", "seed"), weights.card, {}
+    while card:
+        seed = card["data"]["recipe"]["seed"] if card.get("data") else seed
+        seen[seed] = max(seen.get(seed, 0), sum(card["training"][part] for part in parts))
+        card = card.get("start")
+    return seen
+
+
+def unseen_seed(weights: Weights) -> int:
+    """Return the seed of a data set of which a network has seen nothing."""
+    return max(trained_signals(weights)) + 1
+
+
 def trained_keys(weights: Weights) -> NDArray[np.uint64]:
     """Return the seed keys of all signals that a network was trained or validated on, shape (n, 2)."""
-    n_used = sum(card_entry(weights, "training", f"{part}_signals") for part in ("training", "validation"))
-    seed = card_entry(weights, "data", "recipe", "seed")
-    return np.stack([seed_key(seed, index) for index in range(n_used)])
+    seen = trained_signals(weights)
+    return np.stack([seed_key(seed, index) for seed, n_used in seen.items() for index in range(n_used)])
 
 
 def held_out_rows(weights: Weights, dataset: Dataset) -> NDArray[np.intp]:
@@ -236,17 +262,22 @@ def error_map(
     Returns
     -------
     dict
-        ``t1_edges``, ``t2_edges``: edges of the bins [s], n_bins + 1 each, even in the logarithm;
+        ``t1_edges``, ``t2_edges``: edges of the bins [s], n_bins + 1 each, even in the logarithm (one bin
+        around a range that is a point);
         ``counts``: signals in each bin, [i_t1][i_t2]; ``signal``, ``derivative``: NRMSE of the signals of
         each bin, None where there are none.
     """
-    edges = [np.geomspace(*limits, n_bins + 1) for limits in (ranges.t1, ranges.t2)]
+    edges = [
+        np.geomspace(low, high, n_bins + 1) if low < high else np.array([low / 1.1, high * 1.1])
+        for low, high in (ranges.t1, ranges.t2)
+    ]
     places = [
-        np.clip(np.searchsorted(own, values, side="right") - 1, 0, n_bins - 1)
+        np.clip(np.searchsorted(own, values, side="right") - 1, 0, own.size - 2)
         for own, values in zip(edges, (t1, t2), strict=True)
     ]
-    counts = np.zeros((n_bins, n_bins), int)
-    maps: list[list[list[float | None]]] = [[[None] * n_bins for _ in range(n_bins)] for _ in range(2)]
+    n_t1, n_t2 = (own.size - 1 for own in edges)
+    counts = np.zeros((n_t1, n_t2), int)
+    maps: list[list[list[float | None]]] = [[[None] * n_t2 for _ in range(n_t1)] for _ in range(2)]
     for i_t1, i_t2 in {*zip(*(place.tolist() for place in places), strict=True)}:
         chosen = (places[0] == i_t1) & (places[1] == i_t2)
         counts[i_t1, i_t2] = chosen.sum()

@@ -41,7 +41,7 @@ class Probes:
     predictor : Predictor
         The network.
     recipe : Recipe
-        Of its training data. Seeds of the cases are those of another data set: none was trained on.
+        Of its training data, with a seed that it was not trained on.
     n_signals : int
         Cases of each kind.
     """
@@ -74,9 +74,7 @@ class Probes:
     def draws(self, n_pulses: int, ranges: Ranges | None = None) -> list[Case]:
         """Return random cases of all families."""
         drawn = (
-            draw(
-                self.recipe.seed + 1, 10**6 + index, n_pulses, self.recipe.pulse, ranges or self.recipe.ranges
-            )
+            draw(self.recipe.seed, 10**6 + index, n_pulses, self.recipe.pulse, ranges or self.recipe.ranges)
             for index in range(self.n_signals)
         )
         return [(one.sequence, one.tissue) for one in drawn]

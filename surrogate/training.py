@@ -315,6 +315,6 @@ def _card(
             },
         },
         "validation": best,
-        "start": start and {name: start.card.get(name) for name in ("training", "trained", "start")},
+        "start": start and {name: start.card.get(name) for name in ("data", "training", "trained", "start")},
     }
     return json.loads(json.dumps(card))  # tuples become the lists that a file holds

@@ -19,6 +19,8 @@ from surrogate.evaluation import (
     evaluate_dataset,
     held_out_rows,
     recipe_of,
+    trained_signals,
+    unseen_seed,
 )
 from surrogate.network import build_network, network_of, network_variables
 
@@ -59,6 +61,22 @@ def test_signals_are_recognised_by_their_seed_wherever_they_stand(dataset, recip
 def test_all_signals_of_another_seed_are_held_out(dataset, recipe):
     weights = untrained(NetworkSize(1, 4), replace(recipe, seed=recipe.seed + 1))
     assert held_out_rows(weights, dataset).size == 24
+
+
+def test_signals_of_earlier_trainings_are_not_held_out(dataset, recipe):
+    """Trained on seed 5 (the data set), then on 6, 6 again with data that are not told, and 9."""
+
+    def card(seed, n_training, start=None):
+        data = None if seed is None else {"recipe": {"seed": seed}}
+        training = {"training_signals": n_training, "validation_signals": 2}
+        return {"data": data, "training": training, "trained": {}, "start": start}
+
+    weights = untrained(NetworkSize(1, 4), replace(recipe, seed=9))
+    chain = card(6, 3, card(None, 8, card(5, 10)))
+    weights = replace(weights, card=weights.card | {"start": chain})
+    assert trained_signals(weights) == {9: 13, 6: 10, 5: 12}
+    assert unseen_seed(weights) == 10
+    np.testing.assert_array_equal(held_out_rows(weights, dataset), range(12, 24))
 
 
 def test_too_few_held_out_signals(dataset, recipe):
@@ -163,6 +181,15 @@ def test_map_bins_by_logarithm():
     for name in ("signal", "derivative"):
         values = np.array(found[name], float)
         np.testing.assert_allclose(values, [[0.1, np.nan], [0.2, 0.3]])
+
+
+def test_map_of_a_fixed_time_has_one_bin():
+    ranges = Ranges(t1=(1.0, 1.0), t2=(0.01, 1.0))
+    t1, t2 = np.ones(3, np.float32), np.array([0.02, 0.05, 0.5], np.float32)
+    found = error_map(made_errors([0.1, 0.1, 0.2]), t1, t2, ranges, n_bins=2)
+    assert found["t1_edges"][0] < 1 < found["t1_edges"][1]
+    assert found["counts"] == [[2, 1]]
+    np.testing.assert_allclose(found["signal"], [[0.1, 0.2]])
 
 
 def test_subsets_of_data_sets_are_data_sets(dataset):

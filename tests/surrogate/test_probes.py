@@ -18,7 +18,8 @@ from surrogate.weights import Weights
 def probes(recipe):
     size = NetworkSize(1, 4)
     arrays = tuple(v.numpy() for v in network_variables(build_network(size, recipe.ranges, 3)))
-    return Probes(Predictor(Weights(size, recipe.ranges, arrays, {})), recipe, n_signals=5)
+    unseen = replace(recipe, seed=recipe.seed + 1)
+    return Probes(Predictor(Weights(size, recipe.ranges, arrays, {})), unseen, n_signals=5)
 
 
 def test_inputs_and_truth_are_those_of_the_data_set(probes, dataset, recipe):
@@ -41,8 +42,13 @@ def test_b1_scales_the_flip_angles(probes):
 
 
 def test_no_case_is_of_the_training(probes, recipe):
-    trained = {float(draw(recipe.seed, i, 101, None, recipe.ranges).tissue.t1[0]) for i in range(24)}
-    assert not trained & {float(tissue.t1[0]) for _, tissue in probes.draws(101)}
+    trained, tested = (
+        {float(draw(seed, i, 101, None, recipe.ranges).tissue.t1[0]) for i in range(24)}
+        for seed in (recipe.seed, probes.recipe.seed)
+    )
+    drawn = {float(tissue.t1[0]) for _, tissue in probes.draws(101)}
+    assert not drawn & trained
+    assert not drawn & tested  # nor of the test signals, which have the same seed
 
 
 def test_lengths(probes):

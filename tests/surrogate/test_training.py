@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import surrogate.training
-from surrogate import NetworkSize, Ranges, Weights
+from surrogate import NetworkSize, Ranges, Weights, generate_dataset, read_dataset
 from surrogate.checkpoint import CheckpointError
 from surrogate.network import network_of
 from surrogate.settings import Settings, Stage
@@ -232,6 +232,14 @@ def test_training_that_diverges_goes_back_and_slows_down(tmp_path, dataset, monk
     assert weights.card["validation"]["validation_loss"] == min(e["validation_loss"] for e in history)
 
 
+def test_inputs_that_do_not_vary_train(tmp_path, recipe):
+    ranges = Ranges(t1=(1.0, 1.0), tr=(8e-3, 8e-3), te_over_tr=(0.5, 0.5))
+    path = generate_dataset(tmp_path / "d.h5", replace(recipe, ranges=ranges))
+    weights = train(read_dataset(path), SIZE, SETTINGS, tmp_path / "c.npz")
+    assert weights.card["trained"]["steps"] == 21
+    assert np.isfinite(weights.card["validation"]["signal_nrmse"])
+
+
 def test_training_from_earlier_weights_begins_with_their_error(tmp_path, dataset, finished):
     start, _ = finished
     settings = replace(
@@ -241,7 +249,9 @@ def test_training_from_earlier_weights_begins_with_their_error(tmp_path, dataset
     # six steps of at most 1e-9
     for found, expected in zip(weights.arrays, start.arrays, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)  # rounding of float32
-    assert weights.card["start"]["trained"] == start.card["trained"]
+    assert weights.card["start"] == {
+        name: start.card[name] for name in ("data", "training", "trained", "start")
+    }
     with pytest.raises(CheckpointError, match="belongs to a training with start="):
         train(dataset, SIZE, settings, tmp_path / "c.npz")
 
