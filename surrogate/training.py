@@ -49,8 +49,9 @@ class Report:
     history : list of dict
         One entry for each validation, with plain numbers: ``stage``, ``epoch``, ``window`` (its pulses),
         ``pulses`` (trained on so far), ``seconds``, ``learning_rate``, ``loss`` (mean over the batches since
-        the last validation), and over the validation signals in full length ``validation_loss``,
-        ``signal_nrmse`` and ``derivative_nrmse``; ``setbacks``, how often the training diverged so far.
+        the last validation or divergence; None if there are none), and over the validation signals in full
+        length ``validation_loss``, ``signal_nrmse`` and ``derivative_nrmse``; ``setbacks``, how often the
+        training diverged so far.
     is_saved : bool
         Whether a checkpoint was just written.
     """
@@ -75,8 +76,9 @@ def train(
     """Train a network, or continue where an earlier call was interrupted.
 
     Continuing gives the same weights as an uninterrupted training: bit for bit with the kernels and the same
-    number of threads, to rounding on an accelerator. A training that diverges goes back to its best weights
-    and continues with half the learning rate.
+    number of threads, to rounding on an accelerator. A training that diverges goes back to its best weights,
+    before the first validation to the first ones, and continues with half the learning rate. After the ninth
+    time it ends with the best weights; the card tells ("trained", "ended").
 
     Parameters
     ----------
@@ -106,7 +108,7 @@ def train(
     ------
     TrainingError
         If the data set is too small or its signals too short, the method or the first weights do not fit,
-        or the training diverges again and again.
+        or no validation loss was finite.
     CheckpointError
         If the checkpoint is damaged or belongs to another training.
     """
@@ -124,7 +126,7 @@ def train(
     }
     state = read_checkpoint(checkpoint, identity)
     if state is None:
-        state = State(steps.state())
+        state = State(steps.state(), best=steps.state())
     else:
         steps.restore(state.steps)
     started = time.monotonic() - state.seconds
@@ -140,23 +142,30 @@ def train(
         if report is not None:
             report(Report(state.pulses, settings.total_pulses, state.history, is_saved))
 
-    while not state.finished:
+    while not state.ended:
         stage = settings.stages[state.stage]
         order = (settings.seed, state.stage, state.epoch)
         for batch in _ahead(shuffled(training, settings.batch_size, stage.pulses, order, state.batch)):
             loss = steps.step(batch, _learning_rate(state, settings))
             state.count(settings.batch_size * stage.pulses, loss)
             if not np.isfinite(loss):
-                _go_back(state, steps, f"the loss is {loss}")
-                state.loss_sum, state.loss_count = 0.0, 0
+                _go_back(state, steps)
+                if state.ended:
+                    break
             is_due = time.monotonic() - saved > checkpoint_seconds
             if is_due:
                 save()
             tell(is_due)
-        _end_epoch(state, settings, steps, validation, time.monotonic() - started)
-        if state.finished:
+        else:
+            _end_epoch(state, settings, steps, validation, time.monotonic() - started)
+        if state.ended:
             save()
             tell(True)
+    if not _finite_losses(state):
+        raise TrainingError(
+            f"the training diverged {state.setbacks} times, and no validation had a finite loss; lower "
+            "learning_rate or clip_norm and choose a new folder"
+        )
     steps.restore(state.best)
     card = _card(dataset, settings, method, state, start)
     return Weights(size, ranges, tuple(steps.weights()), card)
@@ -199,15 +208,20 @@ def _learning_rate(state: State, settings: Settings) -> float:
     return settings.learning_rate_at(state.pulses, state.n_steps) / 2**state.setbacks
 
 
-def _go_back(state: State, steps: Steps, what: str) -> None:
-    """Return to the best weights after a divergence."""
+def _finite_losses(state: State) -> list[float]:
+    """Validation losses so far."""
+    losses = [entry["validation_loss"] for entry in state.history]
+    return [loss for loss in losses if np.isfinite(loss)]
+
+
+def _go_back(state: State, steps: Steps) -> None:
+    """Return to the best weights after a divergence, or end there."""
     state.setbacks += 1
-    if not state.best or state.setbacks > _MOST_SETBACKS:
-        raise TrainingError(
-            f"{what} at stage {state.stage + 1}, epoch {state.epoch + 1}, batch {state.batch}; lower "
-            "learning_rate or clip_norm and start again"
-        )
+    state.waited = 0
+    state.loss_sum, state.loss_count = 0.0, 0
     steps.restore(state.best)
+    if state.setbacks > _MOST_SETBACKS:
+        state.ended = "diverged"
 
 
 def _method(size: NetworkSize, settings: Settings) -> str:
@@ -261,24 +275,25 @@ def _end_epoch(state: State, settings: Settings, steps: Steps, validation: Datas
             "pulses": state.pulses,
             "seconds": seconds,
             "learning_rate": _learning_rate(state, settings),
-            "loss": state.loss_sum / max(state.loss_count, 1),
+            "loss": state.loss_sum / state.loss_count if state.loss_count else None,
             **_validate(steps, validation, settings),
         }
-        least = min((e["validation_loss"] for e in state.history), default=np.inf)
-        if entry["validation_loss"] < least:
+        least, loss = min(_finite_losses(state), default=np.inf), entry["validation_loss"]
+        if loss < least:
             state.best, state.waited = steps.state(), 0
+        elif not np.isfinite(loss) or loss > _DIVERGED * least:
+            _go_back(state, steps)
         elif is_last:
             state.waited += 1
-        if not entry["validation_loss"] <= _DIVERGED * least:
-            _go_back(state, steps, f"the validation loss is {entry['validation_loss']:.3g}")
         state.history.append(entry | {"setbacks": state.setbacks})
         state.unchecked = state.loss_count = 0
         state.loss_sum = 0.0
     if ends_stage:
         state.stage, state.epoch = number + 1, 0
-    state.finished = (ends_stage and is_last) or (
-        settings.patience is not None and state.waited >= settings.patience
-    )
+    if not state.ended and ends_stage and is_last:
+        state.ended = "complete"
+    elif not state.ended and settings.patience is not None and state.waited >= settings.patience:
+        state.ended = "patience"
 
 
 def _validate(steps: Steps, validation: Dataset, settings: Settings) -> dict[str, Any]:
@@ -299,7 +314,8 @@ def _card(
     dataset: Dataset, settings: Settings, method: str, state: State, start: Weights | None
 ) -> dict[str, Any]:
     """What the network was trained on and how."""
-    best = min(state.history, key=lambda entry: entry["validation_loss"])
+    least = min(_finite_losses(state))
+    best = next(entry for entry in state.history if entry["validation_loss"] == least)
     card = {
         "data": {"recipe": dataset.recipe, "sha256": dataset.sha256},
         "training": asdict(settings) | {"method": method},
@@ -307,6 +323,8 @@ def _card(
             "seconds": state.seconds,
             "steps": state.n_steps,
             "pulses": state.pulses,
+            "setbacks": state.setbacks,
+            "ended": state.ended,
             "processor": platform.processor() or platform.machine(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {
