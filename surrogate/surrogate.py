@@ -95,7 +95,10 @@ class GRUSurrogate:
             ) from error
 
     def settings(self) -> dict[str, Any]:
-        """Return what identifies the model in a stored dictionary; threads do not."""
+        """Return what identifies the model in a stored dictionary; threads do not.
+
+        ``network`` is the name that it was given by, for information; ``sha256`` tells networks apart.
+        """
         description = json.dumps([self.weights.digest(), self._pulse], sort_keys=True)
         digest = hashlib.sha256(description.encode()).hexdigest()
         return {"model": "GRUSurrogate", "network": self._name, "sha256": digest}
