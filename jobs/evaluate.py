@@ -34,6 +34,8 @@ from surrogate.surrogate import find_weights
 
 RESULT, DATA = "evaluation.json", "test-data.h5"
 """Files in the folder of an evaluation."""
+_LONG = ("traces", "flip_angle", "waveform")
+"""What `RESULT` leaves out."""
 _DEFINITION = (
     "NRMSE: root of the summed squared errors over the root of the summed squared values of the engine, over "
     "all signals and pulses; derivatives by ln T1 and ln T2 together. The paper gives no formula for its own."
@@ -160,7 +162,7 @@ def _available_cores() -> int:
 def _rounded(value: Any) -> Any:
     """The same with five digits, and without arrays."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items() if key not in ("traces", "flip_angle")}
+        return {key: _rounded(item) for key, item in value.items() if key not in _LONG}
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value

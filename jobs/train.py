@@ -71,8 +71,8 @@ def run_train(path: Path, *, out: Path, threads: int | None, console: Console) -
     trained, best = weights.card["trained"], weights.card["validation"]
     if trained["ended"] == "diverged":
         console.notice(
-            f"the training diverged {trained['setbacks']} times and ended early, with its best weights; lower "
-            "learning_rate or clip_norm and choose a new folder to train longer"
+            f"the training diverged {trained['setbacks']} times and ended with its best weights; to train "
+            "longer, lower learning_rate or clip_norm and choose a new folder"
         )
     console.table(
         ("network", "parameters", "signal NRMSE", "derivative NRMSE", "time"),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from epgbloch import EPGBloch, RFPulse
 from surrogate.batches import batch_of
-from surrogate.dataset import Dataset, Recipe
+from surrogate.dataset import Dataset, Recipe, comparable
 from surrogate.errors import SignalErrors
 from surrogate.features import normalisation
 from surrogate.processor import Kernels, Packing
@@ -104,38 +104,27 @@ def recipe_of(weights: Weights) -> Recipe:
     Raises
     ------
     EvaluationError
-        If the RF pulse is not one of `RFPulse.gaussian`, `sinc` or `rectangular` with 200 steps: the card
-        holds a hash of the waveform only. If the card has no recipe.
+        If the card has no recipe, or its RF pulse is not the one of its fingerprint.
     """
     values = card_entry(weights, "data", "recipe")
     model = {name: value for name, value in values["model"].items() if name != "model"}
-    return Recipe(
+    pulse = dict(values["pulse"])
+    fingerprint = pulse.pop("fingerprint")
+    # the first cards have no waveform: it was the default one
+    recipe = Recipe(
         values["n_signals"],
         values["n_pulses"],
         values["seed"],
         Ranges(**values["ranges"]),
-        _pulse_of(values["pulse"]),
+        RFPulse(**pulse) if "waveform" in pulse else Recipe().pulse,
         EPGBloch(**model),
     )
-
-
-def _pulse_of(values: dict[str, Any]) -> RFPulse:
-    duration, thickness = values["duration"], values["slice_thickness"]
-    product = values["bandwidth"] * duration
-    shapes: dict[str, Callable[[], RFPulse]] = {
-        "gaussian": lambda: RFPulse.gaussian(duration, thickness, time_bandwidth_product=product),
-        "sinc": lambda: RFPulse.sinc(duration, thickness, time_bandwidth_product=product),
-        "rectangular": lambda: RFPulse.rectangular(duration, thickness),
-    }
-    if values["name"] in shapes:
-        pulse = shapes[values["name"]]()
-        if pulse.fingerprint() == values["fingerprint"]:
-            return pulse
-    raise EvaluationError(
-        f"the weights were trained with an RF pulse of samples of its own (fingerprint "
-        f"{values['fingerprint'][:12]}), which their card does not hold; evaluate weights of a Gaussian, "
-        "sinc or rectangular pulse of 200 steps"
-    )
+    if recipe.pulse.fingerprint() != fingerprint:
+        raise EvaluationError(
+            f"the card of the weights does not hold their RF pulse of fingerprint {fingerprint[:12]}; evaluate "
+            "weights that epgbloch train wrote"
+        )
+    return recipe
 
 
 def trained_signals(weights: Weights) -> dict[int, int]:
@@ -191,8 +180,8 @@ def held_out_rows(weights: Weights, dataset: Dataset) -> NDArray[np.intp]:
     EvaluationError
         If the data set is of other ranges, another RF pulse or engine, or a family has no signal left.
     """
-    own = card_entry(weights, "data", "recipe")
-    other = json.loads(json.dumps(dataset.recipe))
+    own = comparable(card_entry(weights, "data", "recipe"))
+    other = comparable(json.loads(json.dumps(dataset.recipe)))
     for name in ("ranges", "pulse", "model"):
         if own[name] != other[name]:
             raise EvaluationError(

@@ -48,7 +48,7 @@ def test_former_format_is_refused(tmp_path, state):
     header = json.loads(str(arrays.pop("header")))
     del header["format_version"]
     np.savez(path, header=json.dumps(header), **arrays)
-    with pytest.raises(CheckpointError, match="another version of epgbloch.*; remove it or choose another"):
+    with pytest.raises(CheckpointError, match=r"another version of epgbloch.*; remove it or choose another"):
         read_checkpoint(path, IDENTITY)
 
 

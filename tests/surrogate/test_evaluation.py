@@ -103,7 +103,8 @@ def test_data_of_another_kind_are_refused(dataset, recipe, change, name):
     [
         RFPulse.gaussian(1e-3, 5e-3, time_bandwidth_product=2.5),
         RFPulse.sinc(8e-4, 3e-3),
-        RFPulse.rectangular(5e-4),
+        RFPulse.rectangular(5e-4, n_steps=50),
+        RFPulse.from_samples([1.0, 2.5, 1.0, 0.5], 1e-3, 2e3, 3e-3, center=4e-4),
     ],
     ids=lambda pulse: pulse.name,
 )
@@ -120,10 +121,13 @@ def test_weights_without_recipe_are_refused(recipe, card):
         recipe_of(weights)
 
 
-def test_pulse_of_samples_is_refused():
-    pulse = RFPulse.from_samples([1.0, 2.0, 1.0], 1e-3, 2e3, 3e-3)
-    weights = untrained(NetworkSize(1, 4), Recipe(24, 120, 5, pulse=pulse))
-    with pytest.raises(EvaluationError, match="RF pulse of samples of its own"):
+def test_first_cards_have_the_default_waveform(recipe):
+    values = recipe.to_dict()
+    del values["pulse"]["waveform"]
+    weights = replace(untrained(NetworkSize(1, 4), recipe), card={"data": {"recipe": values}})
+    assert recipe_of(weights).pulse.fingerprint() == recipe.pulse.fingerprint()
+    values["pulse"]["fingerprint"] = RFPulse.gaussian(2e-3, 3e-3).fingerprint()
+    with pytest.raises(EvaluationError, match="does not hold their RF pulse of fingerprint"):
         recipe_of(weights)
 
 
