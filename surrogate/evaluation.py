@@ -121,8 +121,8 @@ def recipe_of(weights: Weights) -> Recipe:
     )
     if recipe.pulse.fingerprint() != fingerprint:
         raise EvaluationError(
-            f"the card of the weights does not hold their RF pulse of fingerprint {fingerprint[:12]}; evaluate "
-            "weights that epgbloch train wrote"
+            f"the card of the weights does not hold their RF pulse of fingerprint {fingerprint[:12]}; "
+            "evaluate weights that epgbloch train wrote"
         )
     return recipe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Protocol
 
 import keras
@@ -91,7 +92,7 @@ class KernelSteps:
         self._scale, self._clip_norm = np.asarray(output_weights, np.float32), clip_norm
         center, half_width = normalisation(ranges)
         self._center, self._factor = center.astype(np.float32), (1 / half_width).astype(np.float32)
-        arrays = start or [variable.numpy() for variable in network_variables(network)]
+        arrays = start or _values(network_variables(network))
         self._flat = self._packing.pack(arrays)
         self._mean, self._square = np.zeros((2, *self._flat.shape), np.float32)
         self._n_steps = 0
@@ -185,14 +186,14 @@ class KerasSteps:
 
     def weights(self) -> list[Float32]:
         """See `Steps`."""
-        return [variable.numpy() for variable in network_variables(self._network)]
+        return _values(network_variables(self._network))
 
     def _variables(self) -> list[keras.Variable]:
         return [*self._network.trainable_variables, *self._network.optimizer.variables]
 
     def state(self) -> list[NDArray[Any]]:
         """See `Steps`."""
-        return [variable.numpy() for variable in self._variables()]
+        return _values(self._variables())
 
     def restore(self, state: list[NDArray[Any]]) -> None:
         """See `Steps`."""
@@ -200,6 +201,18 @@ class KerasSteps:
             variable.assign(value)
 
 
-def has_accelerator() -> bool:
-    """Tell whether the backend of Keras sees a GPU or TPU."""
-    return bool(keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu"))
+def _values(variables: list[keras.Variable]) -> list[NDArray[Any]]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def accelerators() -> list[str]:
+    """Return the GPUs and TPUs that the backend of Keras sees, as in "gpu:0"."""
+    if keras.backend.backend() == "torch":  # for which Keras cannot list devices
+        import torch
+
+        return [f"gpu:{i}" for i in range(torch.cuda.device_count())]
+    found = []
+    for kind in ("gpu", "tpu"):
+        with contextlib.suppress(RuntimeError):  # JAX does not know the kind
+            found += keras.distribution.list_devices(kind)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +18,13 @@ from epgbloch import __version__
 from surrogate.batches import Batch, batch_of, shuffled
 from surrogate.checkpoint import State, read_checkpoint, write_checkpoint
 from surrogate.dataset import Dataset
+from surrogate.hardware import processor_name
 from surrogate.metrics import ErrorSums
+from surrogate.requirements import TrainingError, check_training
 from surrogate.sampling import Ranges
 from surrogate.settings import Settings
 from surrogate.size import NetworkSize
-from surrogate.steps import KerasSteps, KernelSteps, Steps, has_accelerator
+from surrogate.steps import KerasSteps, KernelSteps, Steps, accelerators
 from surrogate.weights import Weights
 
 _CHECK_BATCH = 100
@@ -32,10 +33,6 @@ _DIVERGED = 10.0
 """A validation loss so many times the least one so far means that the training has diverged."""
 _MOST_SETBACKS = 8
 """Each halves the learning rate; what diverges even then has another reason."""
-
-
-class TrainingError(ValueError):
-    """A training that cannot go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +109,10 @@ def train(
     CheckpointError
         If the checkpoint is damaged or belongs to another training.
     """
-    training, validation = _split(dataset, settings)
     ranges = Ranges(**dataset.recipe["ranges"])
-    method = _method(size, settings)
-    _check_start(start, size, ranges)
+    method = check_training(dataset.n_signals, dataset.n_pulses, ranges, size, settings, start)
+    n_training = settings.training_signals
+    training, validation = dataset[:n_training], dataset[n_training:][: settings.validation_signals]
     steps = _steps(method, size, ranges, settings, n_threads, start)
     identity = {
         "data": dataset.sha256,
@@ -167,41 +164,8 @@ def train(
             "learning_rate or clip_norm and choose a new folder"
         )
     steps.restore(state.best)
-    card = _card(dataset, settings, method, state, start)
+    card = _card(dataset, settings, method, state, start, n_threads)
     return Weights(size, ranges, tuple(steps.weights()), card)
-
-
-def _split(dataset: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
-    """Signals for training and validation."""
-    end = settings.training_signals + settings.validation_signals
-    if end > dataset.n_signals:
-        raise TrainingError(
-            f"training_signals={settings.training_signals} and validation_signals="
-            f"{settings.validation_signals} exceed the {dataset.n_signals} signals of the data set; lower "
-            "them or generate more"
-        )
-    longest = max(stage.pulses for stage in settings.stages)
-    if longest > dataset.n_pulses:
-        raise TrainingError(
-            f"stages: windows of {longest} pulses are longer than the signals, {dataset.n_pulses} pulses; "
-            "shorten them"
-        )
-    return dataset[: settings.training_signals], dataset[settings.training_signals : end]
-
-
-def _check_start(start: Weights | None, size: NetworkSize, ranges: Ranges) -> None:
-    """Raise unless the weights to begin with fit the network."""
-    if start is None:
-        return
-    if start.size != size:
-        raise TrainingError(
-            f"start: the weights are those of {start.size}, not {size}; give the network that size"
-        )
-    if start.ranges != ranges:
-        raise TrainingError(
-            f"start: the weights were trained within {start.ranges}, the data are drawn from {ranges}; "
-            "generate data within the same ranges"
-        )
 
 
 def _learning_rate(state: State, settings: Settings) -> float:
@@ -224,15 +188,6 @@ def _go_back(state: State, steps: Steps) -> None:
         state.ended = "diverged"
 
 
-def _method(size: NetworkSize, settings: Settings) -> str:
-    """What computes the gradients."""
-    if settings.method == "auto":
-        return "kernels" if size.cell == "gru" and not has_accelerator() else "keras"
-    if settings.method == "kernels" and size.cell != "gru":
-        raise TrainingError(f"method='kernels' needs cell='gru', not {size.cell!r}; use method='keras'")
-    return settings.method
-
-
 def _steps(
     method: str, size: NetworkSize, ranges: Ranges, settings: Settings, n_threads: int, start: Weights | None
 ) -> Steps:
@@ -244,11 +199,13 @@ def _steps(
     }
     if method == "keras":
         return KerasSteps(size, ranges, **common, precision=settings.precision)
-    if settings.precision != "float32":
-        raise TrainingError(f"precision={settings.precision!r} needs method='keras'; use 'float32'")
-    longest = max(stage.pulses for stage in settings.stages)
     return KernelSteps(
-        size, ranges, **common, batch_size=settings.batch_size, n_pulses=longest, n_threads=n_threads
+        size,
+        ranges,
+        **common,
+        batch_size=settings.batch_size,
+        n_pulses=settings.longest_window,
+        n_threads=n_threads,
     )
 
 
@@ -311,7 +268,12 @@ def _validate(steps: Steps, validation: Dataset, settings: Settings) -> dict[str
 
 
 def _card(
-    dataset: Dataset, settings: Settings, method: str, state: State, start: Weights | None
+    dataset: Dataset,
+    settings: Settings,
+    method: str,
+    state: State,
+    start: Weights | None,
+    n_threads: int,
 ) -> dict[str, Any]:
     """What the network was trained on and how."""
     least = min(_finite_losses(state))
@@ -325,7 +287,9 @@ def _card(
             "pulses": state.pulses,
             "setbacks": state.setbacks,
             "ended": state.ended,
-            "processor": platform.processor() or platform.machine(),
+            "processor": processor_name(),
+            "threads": n_threads,
+            "accelerators": accelerators() if method == "keras" else [],
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {
                 "epgbloch": __version__,

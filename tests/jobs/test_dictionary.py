@@ -77,7 +77,7 @@ def test_name_of_the_network_does_not_matter(tmp_path):
     weights = protocol.model.weights
     arrays = tuple(array + np.float32(1e-3) for array in weights.arrays)
     write_weights(tmp_path / "mine.npz", replace(weights, arrays=arrays))
-    with pytest.raises(ValueError, match="not the dictionary of .*: sha256 is .* section surrogate"):
+    with pytest.raises(ValueError, match=r"not the dictionary of .*: sha256 is .* section surrogate"):
         stored_dictionary(tmp_path / "d.h5", load_protocol(tmp_path / "protocol.yaml"), None)
 
 

@@ -64,7 +64,10 @@ def test_card_tells_data_settings_and_errors(finished, dataset):
     assert weights.card["data"]["recipe"]["seed"] == 5
     assert weights.card["training"]["batch_size"] == 5
     assert weights.card["training"]["method"] == "kernels"
-    assert weights.card["trained"]["steps"] == 21
+    trained = weights.card["trained"]
+    assert (trained["steps"], trained["threads"], trained["accelerators"]) == (21, 1, [])
+    assert (trained["setbacks"], trained["ended"]) == (0, "complete")
+    assert trained["processor"].endswith(f", {os.cpu_count()} cores")
     assert weights.size == SIZE
 
 
