@@ -141,11 +141,12 @@ def trained_signals(weights: Weights) -> dict[int, int]:
     parts = ("training_signals", "validation_signals")
     for part in parts:
         card_entry(weights, "training", part)
-    seed, card, seen = card_entry(weights, "data", "recipe", "seed"), weights.card, {}
+    seen: dict[int, int] = {}
+    seed, card = card_entry(weights, "data", "recipe", "seed"), weights.card
     while card:
         seed = card["data"]["recipe"]["seed"] if card.get("data") else seed
         seen[seed] = max(seen.get(seed, 0), sum(card["training"][part] for part in parts))
-        card = card.get("start")
+        card = card.get("start") or {}
     return seen
 
 

@@ -165,7 +165,8 @@ class KerasSteps:
         scale = np.asarray(output_weights, np.float32)
 
         def loss(targets: Any, outputs: Any) -> Any:
-            return keras.ops.sum(keras.ops.abs(outputs - targets) * scale, axis=-1)
+            errors = keras.ops.abs(outputs - targets)
+            return keras.ops.sum(errors * keras.ops.convert_to_tensor(scale), axis=-1)
 
         optimizer = keras.optimizers.Adam(global_clipnorm=clip_norm)
         if precision == "mixed_float16":
