@@ -13,8 +13,7 @@ from epgbloch import EPGBloch, RFPulse
 from surrogate.batches import batch_of
 from surrogate.dataset import Dataset, Recipe, comparable
 from surrogate.errors import SignalErrors
-from surrogate.features import normalisation
-from surrogate.processor import Kernels, Packing
+from surrogate.inference import Inference
 from surrogate.sampling import FAMILIES, Ranges, seed_key
 from surrogate.weights import Weights
 
@@ -55,29 +54,22 @@ class Predictor:
     def __init__(self, weights: Weights, n_threads: int = 1) -> None:
         self.weights = weights
         self.n_threads = n_threads
-        self._outputs = self._by_kernels() if weights.size.cell == "gru" else self._by_keras()
+        if weights.size.cell == "gru":
+            inference = Inference(weights)
+            self._outputs = lambda pulses, initial: inference.outputs_on(n_threads, pulses, initial)
+        else:
+            self._outputs = _by_keras(weights)
 
     def outputs(self, pulses: Float32, initial: Float32) -> Float32:
         """Return the outputs (n_signals, n_pulses, 3) for inputs as in `batches.Batch`."""
         return self._outputs(pulses, initial)
 
-    def _by_kernels(self) -> Callable[[Float32, Float32], Float32]:
-        packing = Packing(self.weights.size)
-        kernels = Kernels(packing, _BATCH, 1, self.n_threads)
-        flat = packing.pack(self.weights.arrays)
-        center, half_width = (values.astype(np.float32) for values in normalisation(self.weights.ranges))
 
-        def outputs(pulses: Float32, initial: Float32) -> Float32:
-            inputs = (pulses.swapaxes(0, 1) - center) / half_width
-            return kernels.outputs(flat, inputs, initial).swapaxes(0, 1)
+def _by_keras(weights: Weights) -> Callable[[Float32, Float32], Float32]:
+    from surrogate.network import network_of
 
-        return outputs
-
-    def _by_keras(self) -> Callable[[Float32, Float32], Float32]:
-        from surrogate.network import network_of
-
-        network = network_of(self.weights)
-        return lambda pulses, initial: network.predict_on_batch({"pulses": pulses, "initial": initial})
+    network = network_of(weights)
+    return lambda pulses, initial: network.predict_on_batch({"pulses": pulses, "initial": initial})
 
 
 def card_entry(weights: Weights, *path: str) -> Any:

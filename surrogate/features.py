@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from epgbloch import Sequence, Tissue
 from surrogate.sampling import Ranges
 
 FEATURES = ("ln_t1", "ln_t2", "tr", "te", "angle")
@@ -63,6 +64,17 @@ def initial_state(
     lost = np.nan_to_num(2 * np.asarray(inversion_efficiency) * np.exp(-ratio))
     slope = np.nan_to_num(-lost * ratio)
     return np.stack([1 - lost, slope, np.zeros_like(lost)], axis=-1).astype(np.float32)
+
+
+def network_inputs(sequence: Sequence, tissue: Tissue) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return `pulse_features` and `initial_state` of every atom; its B1 scales the flip angles."""
+    angle = sequence.flip_angle * tissue.b1[:, np.newaxis]
+    margin = sequence.pulse_margins[0]  # from the start of the first pulse to its centre
+    delay = np.nan if sequence.inversion_time is None else sequence.inversion_time - margin
+    return (
+        pulse_features(tissue.t1, tissue.t2, sequence.tr, sequence.te, angle),
+        initial_state(tissue.t1, delay, sequence.inversion_efficiency),
+    )
 
 
 def normalisation(ranges: Ranges) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -15,7 +15,7 @@ from epgbloch.trains import TRAINS, sin_squared
 from surrogate.dataset import Recipe
 from surrogate.errors import SignalErrors
 from surrogate.evaluation import Float32, Predictor
-from surrogate.features import initial_state, pulse_features
+from surrogate.features import network_inputs
 from surrogate.sampling import FAMILIES, Ranges, draw
 
 LENGTHS = (1500, 2000, 5930)
@@ -61,9 +61,10 @@ class Probes:
 
         with ThreadPoolExecutor(self.predictor.n_threads) as pool:
             truth = np.stack(list(pool.map(simulate, listed)))
+        inputs = [network_inputs(*case) for case in listed]
         outputs = [
-            self.predictor.outputs(*_inputs(listed[start : start + 100]))
-            for start in range(0, len(listed), 100)
+            self.predictor.outputs(*map(np.concatenate, zip(*inputs[start : start + 100], strict=True)))
+            for start in range(0, len(inputs), 100)
         ]
         return np.concatenate(outputs), truth
 
@@ -243,20 +244,3 @@ def _with(sequence: Sequence, flip_angle: NDArray[np.float64]) -> Sequence:
         inversion_efficiency=sequence.inversion_efficiency,
         pulse=sequence.pulse,
     )
-
-
-def _inputs(cases: list[Case]) -> tuple[Float32, Float32]:
-    """Inputs of the network: (n_cases, n_pulses, 5) and (n_cases, 3)."""
-    t1, t2, b1 = (
-        np.concatenate([getattr(tissue, name) for _, tissue in cases]) for name in ("t1", "t2", "b1")
-    )
-    tr, te, angle = (
-        np.stack([getattr(sequence, name) for sequence, _ in cases]) for name in ("tr", "te", "flip_angle")
-    )
-    pulses = pulse_features(t1, t2, tr, te, angle * b1[:, None])
-    delay = [
-        np.nan if sequence.inversion_time is None else sequence.inversion_time - sequence.pulse_margins[0]
-        for sequence, _ in cases
-    ]
-    efficiency = [sequence.inversion_efficiency for sequence, _ in cases]
-    return pulses, initial_state(t1, np.array(delay), np.array(efficiency))

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from surrogate.batches import Batch
 from surrogate.features import normalisation
+from surrogate.inference import Inference
 from surrogate.network import build_network, network_variables
 from surrogate.processor import Kernels, Packing
 from surrogate.sampling import Ranges
 from surrogate.size import NetworkSize
+from surrogate.weights import Weights
 
 Float32 = NDArray[np.float32]
 _DECAY_1, _DECAY_2, _EPSILON = 0.9, 0.999, 1e-7
@@ -87,6 +89,7 @@ class KernelSteps:
         n_threads: int,
     ) -> None:
         network = build_network(size, ranges, seed)
+        self._size, self._ranges, self._n_threads = size, ranges, n_threads
         self._packing = Packing(size)
         self._kernels = Kernels(self._packing, batch_size, n_pulses, n_threads)
         self._scale, self._clip_norm = np.asarray(output_weights, np.float32), clip_norm
@@ -120,7 +123,8 @@ class KernelSteps:
 
     def outputs(self, batch: Batch) -> Float32:
         """See `Steps`."""
-        return self._kernels.outputs(self._flat, self._inputs(batch), batch.initial).swapaxes(0, 1)
+        network = Inference(Weights(self._size, self._ranges, tuple(self.weights()), {}))
+        return network.outputs_on(self._n_threads, batch.pulses, batch.initial)
 
     def weights(self) -> list[Float32]:
         """See `Steps`."""

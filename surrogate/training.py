@@ -18,8 +18,8 @@ from epgbloch import __version__
 from surrogate.batches import Batch, batch_of, shuffled
 from surrogate.checkpoint import State, read_checkpoint, write_checkpoint
 from surrogate.dataset import Dataset
+from surrogate.errors import SignalErrors
 from surrogate.hardware import processor_name
-from surrogate.metrics import ErrorSums
 from surrogate.requirements import TrainingError, check_training
 from surrogate.sampling import Ranges
 from surrogate.settings import Settings
@@ -255,15 +255,16 @@ def _end_epoch(state: State, settings: Settings, steps: Steps, validation: Datas
 
 def _validate(steps: Steps, validation: Dataset, settings: Settings) -> dict[str, Any]:
     """Errors over the validation signals in full length."""
-    sums = ErrorSums()
+    parts = []
     for start in range(0, validation.n_signals, _CHECK_BATCH):
         batch = batch_of(validation, slice(start, start + _CHECK_BATCH), validation.n_pulses)
-        sums.add(steps.outputs(batch), batch.targets)
-    errors = sums.errors()
+        parts.append(SignalErrors.of(steps.outputs(batch), batch.targets))
+    errors = SignalErrors.joined(parts)
+    signal, derivative = errors.nrmse()
     return {
-        "validation_loss": float(np.dot(settings.output_weights, errors.mean_absolute)),
-        "signal_nrmse": errors.signal,
-        "derivative_nrmse": errors.derivative,
+        "validation_loss": float(np.dot(settings.output_weights, errors.mean_absolute())),
+        "signal_nrmse": signal,
+        "derivative_nrmse": derivative,
     }
 
 

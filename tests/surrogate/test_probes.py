@@ -9,8 +9,9 @@ from epgbloch import RFPulse, Tissue
 from surrogate import NetworkSize, Ranges, draw
 from surrogate.batches import batch_of
 from surrogate.evaluation import Predictor
+from surrogate.features import network_inputs
 from surrogate.network import build_network, network_variables
-from surrogate.probes import FACTORS, LENGTHS, Probes, _inputs
+from surrogate.probes import FACTORS, LENGTHS, Probes
 from surrogate.weights import Weights
 
 
@@ -26,7 +27,7 @@ def test_inputs_and_truth_are_those_of_the_data_set(probes, dataset, recipe):
     drawn = [draw(recipe.seed, i, recipe.n_pulses, recipe.pulse, recipe.ranges) for i in range(24)]
     cases = [(one.sequence, one.tissue) for one in drawn]
     batch = batch_of(dataset, slice(None), recipe.n_pulses)
-    pulses, initial = _inputs(cases)
+    pulses, initial = map(np.concatenate, zip(*(network_inputs(*case) for case in cases), strict=True))
     np.testing.assert_allclose(pulses, batch.pulses, rtol=1e-6, atol=1e-7)  # the data set rounds to float32
     np.testing.assert_allclose(initial, batch.initial, rtol=1e-6, atol=1e-7)
     outputs, truth = probes.compare(cases)
@@ -37,7 +38,7 @@ def test_inputs_and_truth_are_those_of_the_data_set(probes, dataset, recipe):
 
 def test_b1_scales_the_flip_angles(probes):
     sequence, tissue = probes.draws(101)[0]
-    (pulses, _), (plain, _) = (_inputs([(sequence, Tissue(tissue.t1, tissue.t2, b1=b1))]) for b1 in (0.8, 1))
+    pulses, plain = (network_inputs(sequence, Tissue(tissue.t1, tissue.t2, b1=b1))[0] for b1 in (0.8, 1))
     np.testing.assert_allclose(pulses[..., 4], 0.8 * plain[..., 4], rtol=1e-6)  # float32
 
 
