@@ -29,7 +29,7 @@ from surrogate.evaluation import (
     recipe_of,
     unseen_seed,
 )
-from surrogate.probes import Probes
+from surrogate.probes import OUTSIDE, Probes
 from surrogate.surrogate import find_weights
 
 RESULT, DATA = "evaluation.json", "test-data.h5"
@@ -40,16 +40,6 @@ _DEFINITION = (
     "NRMSE: root of the summed squared errors over the root of the summed squared values of the engine, over "
     "all signals and pulses; derivatives by ln T1 and ln T2 together. The paper gives no formula for its own."
 )
-_OUTSIDE = {
-    "t1_above": ("T1", "ms", 1e3),
-    "t1_below": ("T1", "ms", 1e3),
-    "t2_above": ("T2", "ms", 1e3),
-    "t2_below": ("T2", "ms", 1e3),
-    "tr_above": ("TR", "ms", 1e3),
-    "tr_below": ("TR", "ms", 1e3),
-    "flip_angle_above": ("largest flip angle", "degrees", 180 / np.pi),
-}
-"""Name, unit and factor of the quantities of `Probes.outside`."""
 
 
 def run_evaluate(
@@ -104,6 +94,7 @@ def run_evaluate(
         "parameters": sum(array.size for array in weights.arrays),
         "trained": trained,
         "training": training,
+        "start": weights.card.get("start"),
         "recipe": recipe.to_dict(),
         "test": {
             "signals": int(rows.size),
@@ -210,8 +201,8 @@ def _report(result: dict[str, Any], console: Console) -> None:
         ("outside the ranges", "value", "factor", "signal", "derivatives"),
         [
             (
-                f"{_OUTSIDE[name][0]} {'beyond' if name.endswith('above') else 'below'}",
-                f"{entry['value'] * _OUTSIDE[name][2]:.5g} {_OUTSIDE[name][1]}",
+                OUTSIDE[name][0],
+                f"{entry['value'] * OUTSIDE[name][2]:.5g} {OUTSIDE[name][1]}",
                 f"{entry['factor']:g}",
                 _percent(entry["nrmse"][0]),
                 _percent(entry["nrmse"][1]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,12 +55,14 @@ class SignalErrors:
     @classmethod
     def joined(cls, parts: list[SignalErrors]) -> SignalErrors:
         """Return the errors of the signals of all parts, which have equal numbers of pulses."""
-        arrays = (np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS)
-        return cls(*arrays, parts[0].n_pulses)
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
+        }
+        return replace(parts[0], **arrays)
 
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> SignalErrors:
         """Return the errors of some of the signals."""
-        return SignalErrors(*(getattr(self, name)[rows] for name in _ARRAYS), self.n_pulses)
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
     @property
     def n_signals(self) -> int:

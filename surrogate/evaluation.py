@@ -119,6 +119,14 @@ def recipe_of(weights: Weights) -> Recipe:
     return recipe
 
 
+def trainings(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a card, or of a record of `epgbloch evaluate`, by training, the first first."""
+    found = [card]
+    while found[-1].get("start"):
+        found.append(found[-1]["start"])
+    return found[::-1]
+
+
 def trained_signals(weights: Weights) -> dict[int, int]:
     """Return how many signals a network has seen of each data set, by the seed of the set.
 
@@ -133,12 +141,16 @@ def trained_signals(weights: Weights) -> dict[int, int]:
     parts = ("training_signals", "validation_signals")
     for part in parts:
         card_entry(weights, "training", part)
+    if not all(card.get("training") for card in trainings(weights.card)):
+        raise EvaluationError(
+            "the card of the weights does not tell how the weights were trained that they were started from; "
+            "evaluate weights that epgbloch train wrote"
+        )
     seen: dict[int, int] = {}
-    seed, card = card_entry(weights, "data", "recipe", "seed"), weights.card
-    while card:
+    seed = card_entry(weights, "data", "recipe", "seed")
+    for card in reversed(trainings(weights.card)):
         seed = card["data"]["recipe"]["seed"] if card.get("data") else seed
         seen[seed] = max(seen.get(seed, 0), sum(card["training"][part] for part in parts))
-        card = card.get("start") or {}
     return seen
 
 

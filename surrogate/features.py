@@ -11,7 +11,7 @@ from surrogate.sampling import Ranges
 FEATURES = ("ln_t1", "ln_t2", "tr", "te", "angle")
 """Inputs at each pulse: logarithms of T1 and T2 in seconds, TR and TE [s], flip angle times B1 [rad]."""
 INITIAL = ("mz", "d_ln_t1", "d_ln_t2")
-"""State before the first pulse: Mz and its derivatives by ln T1 and ln T2."""
+"""State before the first pulse: Mz and its derivatives by ln T1 and ln T2; the last is always 0."""
 OUTPUTS = ("signal", "d_ln_t1", "d_ln_t2")
 """Outputs at each pulse: signal of proton density 1 and its derivatives by ln T1 and ln T2."""
 
@@ -43,8 +43,8 @@ def initial_state(
     """Return Mz right before the first pulse and its derivatives by ln T1 and ln T2.
 
     Mz = 1 - 2 efficiency exp(-delay / T1) after an inversion, 1 without. The published network reads the
-    vector (0, 0, Mz) instead, with Mz = +1 or -1; the derivatives tell an inversion delay from an imperfect
-    inversion, and are what the outputs begin with.
+    vector (0, 0, Mz) instead, with Mz = +1 or -1; the derivative tells an inversion delay from an imperfect
+    inversion, and both are what the outputs begin with.
 
     Parameters
     ----------

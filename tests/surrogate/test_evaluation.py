@@ -77,6 +77,9 @@ def test_signals_of_earlier_trainings_are_not_held_out(dataset, recipe):
     assert trained_signals(weights) == {9: 13, 6: 10, 5: 12}
     assert unseen_seed(weights) == 10
     np.testing.assert_array_equal(held_out_rows(weights, dataset), range(12, 24))
+    chain["training"] = None
+    with pytest.raises(EvaluationError, match="how the weights were trained that they were started from"):
+        held_out_rows(weights, dataset)
 
 
 def test_too_few_held_out_signals(dataset, recipe):

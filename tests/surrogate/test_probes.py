@@ -11,7 +11,7 @@ from surrogate.batches import batch_of
 from surrogate.evaluation import Predictor
 from surrogate.features import network_inputs
 from surrogate.network import build_network, network_variables
-from surrogate.probes import FACTORS, LENGTHS, Probes
+from surrogate.probes import FACTORS, LENGTHS, OUTSIDE, Probes
 from surrogate.weights import Weights
 
 
@@ -104,6 +104,14 @@ def test_outside_moves_one_quantity(probes, recipe, monkeypatch):
     for sequence, tissue in by_name["tr_above", 1.5]:
         np.testing.assert_allclose(sequence.tr, 0.03)
         assert recipe.ranges.t1[0] <= tissue.t1[0] <= recipe.ranges.t1[1]
+    for sequence, _ in by_name["te_over_tr_below", 2.0]:
+        np.testing.assert_allclose(sequence.te, 0.15 * sequence.tr)
+    for sequence, _ in by_name["inversion_time_above", 1.1]:
+        assert sequence.inversion_time == pytest.approx(0.055)
+        assert recipe.ranges.inversion_efficiency[0] <= sequence.inversion_efficiency <= 1
+    for sequence, _ in by_name["inversion_efficiency_below", 1.5]:
+        assert sequence.inversion_efficiency == pytest.approx(0.6)
+        assert sequence.inversion_time is not None
     largest = max(s.flip_angle.max() for s, _ in by_name["flip_angle_above", 1.5])
     assert recipe.ranges.largest_flip_angle < largest <= 1.5 * recipe.ranges.largest_flip_angle
 
@@ -123,6 +131,10 @@ def test_what_cannot_be_is_left_out(probes, recipe, monkeypatch):
     assert found["t2_above"] == [1.0, 1.1]
     assert found["tr_below"] == [1.0, 1.1]  # 0.3 TR are 1.2 and 1.09 ms; half of the pulse takes 1 ms
     assert found["flip_angle_above"] == [1.0, 1.1, 1.25]
+    assert found["te_over_tr_above"] == [1.0]  # 0.77 TR leave 0.92 ms
+    assert found["inversion_time_below"] == [1.0, 1.1, 1.25, 1.5, 2.0]
+    assert found["inversion_efficiency_below"] == [1.0, 1.1, 1.25, 1.5, 2.0]
+    assert found.keys() == OUTSIDE.keys()
 
 
 def test_examples_hold_both_traces(probes):

@@ -110,6 +110,7 @@ def test_keys_tell_signals_apart():
         ({"te_over_tr": (0.5, 1.0)}, "te_over_tr"),
         ({"inversion_efficiency": (0.5, 1.1)}, "inversion_efficiency"),
         ({"largest_flip_angle": 0.0}, "largest_flip_angle=0 must be positive"),
+        ({"largest_flip_angle": 6.3}, "largest_flip_angle=6.3 must be at most 2 pi"),
     ],
 )
 def test_impossible_ranges_are_refused(values, message):
