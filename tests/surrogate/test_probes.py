@@ -10,17 +10,13 @@ from surrogate import NetworkSize, Ranges, draw
 from surrogate.batches import batch_of
 from surrogate.evaluation import Predictor
 from surrogate.features import network_inputs
-from surrogate.network import build_network, network_variables
 from surrogate.probes import FACTORS, LENGTHS, OUTSIDE, Probes
-from surrogate.weights import Weights
 
 
 @pytest.fixture(scope="module")
-def probes(recipe):
-    size = NetworkSize(1, 4)
-    arrays = tuple(v.numpy() for v in network_variables(build_network(size, recipe.ranges, 3)))
+def probes(recipe, random_weights):
     unseen = replace(recipe, seed=recipe.seed + 1)
-    return Probes(Predictor(Weights(size, recipe.ranges, arrays, {})), unseen, n_signals=5)
+    return Probes(Predictor(random_weights(NetworkSize(1, 4))), unseen, n_signals=5)
 
 
 def test_inputs_and_truth_are_those_of_the_data_set(probes, dataset, recipe):
