@@ -25,7 +25,7 @@ from rich.console import Console
 from epgbloch import EPGBloch, RFPulse, Sequence, Tissue, __version__
 from epgbloch.trains import sin_squared
 from surrogate import GRUSurrogate, Weights, shipped_networks
-from surrogate.features import initial_state, pulse_features
+from surrogate.features import network_inputs
 from surrogate.network import network_of
 
 SIZES = (100, 1000, 10_000, 100_000)
@@ -73,16 +73,12 @@ class KerasSignals:
         result = np.empty((tissue.n_atoms, sequence.n_pulses), np.float32)
         for start in range(0, tissue.n_atoms, size):
             rows = slice(start, start + size)
-            t1, t2, b1 = (getattr(tissue, name)[rows] for name in ("t1", "t2", "b1"))
-            angle = sequence.flip_angle * b1[:, None]
-            pulses = pulse_features(t1, t2, sequence.tr, sequence.te, angle)
-            delay = sequence.inversion_time - sequence.pulse_margins[0]
-            initial = initial_state(t1, delay, sequence.inversion_efficiency)
-            missing = size - len(t1)  # another batch size would be compiled anew
+            pulses, initial = network_inputs(sequence, tissue[rows])
+            missing = size - len(initial)  # another batch size would be compiled anew
             outputs = self._network(
                 np.pad(pulses, ((0, missing), (0, 0), (0, 0))), np.pad(initial, ((0, missing), (0, 0)))
             )
-            result[rows] = outputs[: len(t1), :, 0]
+            result[rows] = outputs[: len(initial), :, 0]
         return result
 
 

@@ -21,6 +21,7 @@ from dictionaries.grid import Grid
 from dictionaries.store import FORMAT, FORMAT_VERSION, model_text, write_blocks
 from epgbloch import Sequence, SignalModel, __version__
 from epgbloch._files import Parts, check_space, library_versions
+from epgbloch.model import identity
 
 
 def generate_file(
@@ -125,7 +126,7 @@ def _identity(work: Work) -> dict[str, Any]:
         **library_versions("numpy", "scipy", "numba"),
         "grid": grid,
         "sequence": hashlib.sha256(json.dumps(work.sequence.to_dict()).encode()).hexdigest(),
-        "model": json.loads(model_text(work.model.settings())),
+        "model": identity(json.loads(model_text(work.model.settings()))),
         "rank": None if work.rank is None else int(work.rank),
         "truncation_error": work.truncation_error,
         "chunk_size": int(work.chunk_size),

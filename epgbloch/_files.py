@@ -6,13 +6,16 @@ import contextlib
 import errno
 import io
 import json
+import lzma
 import os
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,20 +25,56 @@ if TYPE_CHECKING:
 
 _LABEL = "label.json"
 _COMPLETE = "complete"
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-"""What numpy raises on damaged npz files."""
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+)
+"""What zipfile and numpy raise on damaged npz files."""
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `target`, which takes its name when the block ends well."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    """Yield a temporary path in the folder of `target`, which takes its name when the block ends well.
+
+    What a killed process leaves, the next one overwrites.
+    """
+    temporary = target.with_name(f".{target.name}.partial")
     try:
         yield temporary
         os.replace(temporary, target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def read_archive(file: BinaryIO) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an open npz file.
+
+    Raises
+    ------
+    ValueError
+        If the file is none, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # Each is read whole first, which checks its checksum.
+            return {
+                name.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(archive.read(name)), allow_pickle=False
+                )
+                for name in archive.namelist()
+            }
+    except _DAMAGE as error:
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 @contextlib.contextmanager
@@ -215,9 +254,8 @@ class Parts:
         """Return the arrays of a part; None if it is missing or damaged."""
         try:
             with self._path(name).open("rb") as file:
-                arrays = np.load(file)
-                return {key: arrays[key] for key in arrays.files}
-        except _DAMAGE:
+                return read_archive(file)
+        except (OSError, ValueError):
             return None
 
     def required(self, name: str) -> dict[str, NDArray[Any]]:

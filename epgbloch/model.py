@@ -26,5 +26,13 @@ class SignalModel(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return what identifies the model in a stored dictionary: plain numbers and strings."""
+        """Return what identifies the model in a stored dictionary: plain numbers and strings.
+
+        The name of a ``network`` is information only, see `identity`.
+        """
         ...
+
+
+def identity(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a model that must be equal for equal signals: all but ``network``, a name."""
+    return {name: value for name, value in settings.items() if name != "network"}

@@ -9,6 +9,7 @@ import numpy as np
 
 from dictionaries import Dictionary, Grid, generate, generate_file, read_dictionary
 from dictionaries.estimate import Estimate, estimate
+from epgbloch.model import identity
 from jobs.console import Console
 from jobs.dictionary_info import show_size
 from jobs.options import at_least
@@ -163,11 +164,10 @@ def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dicti
         if dictionary.rank != protocol.rank:
             differences["dictionary"].append(f"rank is {dictionary.rank}, not {protocol.rank}")
     if protocol.model_given:
-        settings = protocol.model.settings()
-        for name in sorted({*dictionary.model, *settings}):
-            stored, wanted = dictionary.model.get(name), settings.get(name)
-            if stored != wanted:
-                differences[model].append(f"{name} is {stored}, not {wanted}")
+        settings, stored = identity(protocol.model.settings()), identity(dictionary.model)
+        for name in sorted({*stored, *settings}):
+            if stored.get(name) != settings.get(name):
+                differences[model].append(f"{name} is {stored.get(name)}, not {settings.get(name)}")
     sections = [name for name, found in differences.items() if found]
     if sections:
         listed = "; ".join(difference for name in sections for difference in differences[name])

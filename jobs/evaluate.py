@@ -27,26 +27,19 @@ from surrogate.evaluation import (
     evaluate_dataset,
     held_out_rows,
     recipe_of,
+    unseen_seed,
 )
-from surrogate.probes import Probes
+from surrogate.probes import OUTSIDE, Probes
 from surrogate.surrogate import find_weights
 
 RESULT, DATA = "evaluation.json", "test-data.h5"
 """Files in the folder of an evaluation."""
+_LONG = ("traces", "flip_angle", "waveform")
+"""What `RESULT` leaves out."""
 _DEFINITION = (
     "NRMSE: root of the summed squared errors over the root of the summed squared values of the engine, over "
     "all signals and pulses; derivatives by ln T1 and ln T2 together. The paper gives no formula for its own."
 )
-_OUTSIDE = {
-    "t1_above": ("T1", "ms", 1e3),
-    "t1_below": ("T1", "ms", 1e3),
-    "t2_above": ("T2", "ms", 1e3),
-    "t2_below": ("T2", "ms", 1e3),
-    "tr_above": ("TR", "ms", 1e3),
-    "tr_below": ("TR", "ms", 1e3),
-    "flip_angle_above": ("largest flip angle", "degrees", 180 / np.pi),
-}
-"""Name, unit and factor of the quantities of `Probes.outside`."""
 
 
 def run_evaluate(
@@ -95,12 +88,13 @@ def run_evaluate(
     predictor = Predictor(weights, n_threads)
     with console.step(f"Evaluating {rows.size} signals x {dataset.n_pulses} pulses") as progress:
         errors = evaluate_dataset(predictor, dataset, rows, progress)
-    probes = Probes(predictor, recipe, signals)
+    probes = Probes(predictor, replace(recipe, seed=unseen_seed(weights)), signals)
     result: dict[str, Any] = {
         "weights": {"layers": weights.size.layers, "units": weights.size.units, "cell": weights.size.cell},
         "parameters": sum(array.size for array in weights.arrays),
         "trained": trained,
         "training": training,
+        "start": weights.card.get("start"),
         "recipe": recipe.to_dict(),
         "test": {
             "signals": int(rows.size),
@@ -140,7 +134,7 @@ def _dataset(weights: Weights, data: Path | None, out: Path, n_threads: int, con
         with console.step(f"Reading {data}"):
             return read_dataset(data)
     recipe = recipe_of(weights)
-    recipe = replace(recipe, n_signals=TEST_SIGNALS, seed=recipe.seed + 1)
+    recipe = replace(recipe, n_signals=TEST_SIGNALS, seed=unseen_seed(weights))
     path = out / DATA
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
@@ -159,7 +153,7 @@ def _available_cores() -> int:
 def _rounded(value: Any) -> Any:
     """The same with five digits, and without arrays."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items() if key not in ("traces", "flip_angle")}
+        return {key: _rounded(item) for key, item in value.items() if key not in _LONG}
     if isinstance(value, list):
         return [_rounded(item) for item in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value
@@ -207,8 +201,8 @@ def _report(result: dict[str, Any], console: Console) -> None:
         ("outside the ranges", "value", "factor", "signal", "derivatives"),
         [
             (
-                f"{_OUTSIDE[name][0]} {'beyond' if name.endswith('above') else 'below'}",
-                f"{entry['value'] * _OUTSIDE[name][2]:.5g} {_OUTSIDE[name][1]}",
+                OUTSIDE[name][0],
+                f"{entry['value'] * OUTSIDE[name][2]:.5g} {OUTSIDE[name][1]}",
                 f"{entry['factor']:g}",
                 _percent(entry["nrmse"][0]),
                 _percent(entry["nrmse"][1]),

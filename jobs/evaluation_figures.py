@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from surrogate.evaluation import trainings
+from surrogate.probes import OUTSIDE
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_LABELS = {
-    "t1_above": "T1 above",
-    "t1_below": "T1 below",
-    "t2_above": "T2 above",
-    "t2_below": "T2 below",
-    "tr_above": "TR above",
-    "tr_below": "TR below",
-    "flip_angle_above": "flip angle above",
-}
 
 
 def draw_map(path: Path, result: dict[str, Any]) -> None:
@@ -46,7 +39,8 @@ def draw_lengths(path: Path, result: dict[str, Any]) -> None:
     drift = result["lengths"]["drift"]
     axes.semilogy(drift["pulse"], drift["signal"], color="0.6", label="signal")
     axes.semilogy(drift["pulse"], drift["error"], color="C0", label="error of the surrogate")
-    trained = max(stage["pulses"] for stage in result["training"]["stages"])
+    stages = [stage for each in trainings(result) for stage in each["training"]["stages"]]
+    trained = max(stage["pulses"] for stage in stages)
     axes.axvline(trained, color="0.3", linestyle=":", label=f"end of the training windows ({trained} pulses)")
     axes.set(xlabel="pulse", ylabel="root mean square", title="Trains longer than trained on")
     _plain(axes)
@@ -62,13 +56,14 @@ def draw_outside(path: Path, result: dict[str, Any]) -> None:
     for i, (axes, title) in enumerate(
         zip(figure.subplots(1, 2, sharey=True), ("signals", "derivatives"), strict=True)
     ):
-        for name, entries in result["outside"].items():
+        for i_quantity, (name, entries) in enumerate(result["outside"].items()):
             axes.semilogy(
                 [entry["factor"] for entry in entries],
                 [100 * entry["nrmse"][i] for entry in entries],
+                color=f"C{i_quantity}" if i_quantity < 10 else ("black", "0.5")[i_quantity - 10],
                 marker="." if name.endswith("above") else "x",
                 linestyle="-" if name.endswith("above") else "--",
-                label=_LABELS[name],
+                label=OUTSIDE[name][0],
             )
         axes.set(xlabel="factor beyond the limit of the range", title=f"Outside the ranges: {title}")
         _plain(axes)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
@@ -24,6 +25,7 @@ from surrogate import GRUSurrogate
 __all__ = ["Protocol", "ProtocolError", "load_protocol"]
 
 DEFAULT_RANK = 5
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,12 +202,25 @@ def _read_surrogate(top: Section) -> GRUSurrogate:
     if top.has("engine"):
         raise top.error("surrogate", "one model makes the signals; remove this section or the section engine")
     section = top.section("surrogate", ("network", "extrapolate"))
-    name = section.values.get("network") or "published"
+    extrapolate = section.flag("extrapolate", False)
+    if not section.has("network"):
+        return GRUSurrogate(extrapolate=extrapolate)
+    return read_network(section, "network", lambda name: GRUSurrogate(name, extrapolate=extrapolate))
+
+
+def read_network(section: Section, key: str, make: Callable[[str], Made]) -> Made:
+    """What `make` makes of the name of a shipped network, or of the full path of a file of weights.
+
+    Paths are relative to the file of the section, in which the full one replaces them.
+    """
+    name = section.values[key]
     if not isinstance(name, str):
-        raise section.error("network", f"must be a name or a file of weights (*.npz); got {name!r}")
+        raise section.error(key, f"must be a name or a file of weights (*.npz); got {name!r}")
     if name.endswith(".npz"):
-        name = section.values["network"] = str((top.file.parent / name).resolve())
+        name = section.values[key] = str((section.file.parent / name).resolve())
     try:
-        return GRUSurrogate(name, extrapolate=section.flag("extrapolate", False))
-    except (ValueError, OSError) as error:
-        raise section.error("network", str(error)) from error
+        return make(name)
+    except OSError as error:
+        raise section.error(key, f"{name}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise section.error(key, str(error)) from error

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from epgbloch._files import replacing
 from jobs.console import Console
 from jobs.training_file import TrainingFile, load_training_file
@@ -66,7 +68,12 @@ def run_train(path: Path, *, out: Path, threads: int | None, console: Console) -
             report=report,
         )
     write_weights(out / WEIGHTS, weights)
-    best = weights.card["validation"]
+    trained, best = weights.card["trained"], weights.card["validation"]
+    if trained["ended"] == "diverged":
+        console.notice(
+            f"the training diverged {trained['setbacks']} times and ended with its best weights; to train "
+            "longer, lower learning_rate or clip_norm and choose a new folder"
+        )
     console.table(
         ("network", "parameters", "signal NRMSE", "derivative NRMSE", "time"),
         [
@@ -75,7 +82,7 @@ def run_train(path: Path, *, out: Path, threads: int | None, console: Console) -
                 f"{sum(array.size for array in weights.arrays)}",
                 f"{100 * best['signal_nrmse']:.3g} %",
                 f"{100 * best['derivative_nrmse']:.3g} %",
-                f"{weights.card['trained']['seconds'] / 60:.1f} min",
+                f"{trained['seconds'] / 60:.1f} min",
             )
         ],
         title="Validation signals, full length",
@@ -102,10 +109,11 @@ def _available_cores() -> int:
 def _line(entry: dict[str, Any], state: Report) -> str:
     before = [e["setbacks"] for e in state.history if e["pulses"] < entry["pulses"]]
     diverged = entry["setbacks"] > (before[-1] if before else 0)
+    loss = "none" if entry["loss"] is None else f"{entry['loss']:.5f}"
     remaining = entry["seconds"] * (state.total / entry["pulses"] - 1) / 60
     return (
         f"{100 * entry['pulses'] / state.total:5.1f} %  stage {entry['stage']}, epoch {entry['epoch']}, "
-        f"{entry['window']} pulses: loss {entry['loss']:.5f}; validation {entry['validation_loss']:.5f}, "
+        f"{entry['window']} pulses: loss {loss}; validation {entry['validation_loss']:.5f}, "
         f"signals {100 * entry['signal_nrmse']:.3g} %, derivatives {100 * entry['derivative_nrmse']:.3g} %; "
         f"about {remaining:.0f} min left" + "; diverged, back to the best weights" * diverged
     )
@@ -125,7 +133,8 @@ def draw_history(path: Path, history: list[dict[str, Any]]) -> None:
         (error, {"signal_nrmse": "signal", "derivative_nrmse": "derivatives"}),
     ):
         for key, label in lines.items():
-            axes.semilogy(pulses, [entry[key] for entry in history], marker=".", linewidth=1.2, label=label)
+            values = np.array([entry[key] for entry in history], float)  # None becomes not a number
+            axes.semilogy(pulses, values, marker=".", linewidth=1.2, label=label)
         axes.grid(alpha=0.3, which="both")
         axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.protocol import read_engine
+from jobs.protocol import read_engine, read_network
 from jobs.protocol_sequence import read_pulse
 from jobs.protocol_values import Section, read_yaml
 from surrogate import CELLS, NetworkSize, Ranges, Recipe, Weights
+from surrogate.requirements import check_training
 from surrogate.settings import METHODS, PRECISIONS, Settings, Stage
 from surrogate.surrogate import find_weights
 
@@ -77,8 +78,9 @@ def load_training_file(path: str | Path) -> TrainingFile:
     Raises
     ------
     ProtocolError
-        If the file cannot be read, a key is unknown, missing or has the wrong unit, or a value is out of
-        range; the message has the form ``training.yaml: training.batch_size: ...``.
+        If the file cannot be read, a key is unknown, missing or has the wrong unit, a value is out of range,
+        or the training is not possible with these data; the message has the form
+        ``training.yaml: training.batch_size: ...``.
     """
     path = Path(path)
     top = Section(path, "", read_yaml(path)[1], ("data", "network", "training"))
@@ -89,7 +91,7 @@ def load_training_file(path: str | Path) -> TrainingFile:
         raise data.error("file", f"must be the name of a file; got {data.values['file']!r}")
     network = top.section("network", ("layers", "units", "cell", "start"))
     training = top.section("training", _TRAINING)
-    return TrainingFile(
+    file = TrainingFile(
         data=path.parent / data.values["file"],
         recipe=_recipe(data),
         size=_size(network),
@@ -97,6 +99,10 @@ def load_training_file(path: str | Path) -> TrainingFile:
         settings=_settings(training),
         checkpoint_seconds=60 * training.number("checkpoint_minutes", 5.0, above=0),
     )
+    recipe = file.recipe
+    with top.located():
+        check_training(recipe.n_signals, recipe.n_pulses, recipe.ranges, file.size, file.settings, file.start)
+    return file
 
 
 def _recipe(data: Section) -> Recipe:
@@ -133,13 +139,7 @@ def _size(network: Section) -> NetworkSize:
 
 def _start(network: Section) -> Weights:
     """Weights of a shipped network or of a file beside the training file."""
-    name = network.values["start"]
-    if not isinstance(name, str):
-        raise network.error("start", f"must be a name or a file of weights (*.npz); got {name!r}")
-    try:
-        return find_weights(str(network.file.parent / name) if name.endswith(".npz") else name)[1]
-    except (ValueError, OSError) as error:
-        raise network.error("start", str(error)) from error
+    return read_network(network, "start", find_weights)[1]
 
 
 def _settings(training: Section) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from epgbloch._files import replacing
+from epgbloch._files import read_archive, replacing
+
+_FORMAT_VERSION = 2
+"""The first one had no number."""
 
 
 class CheckpointError(ValueError):
@@ -27,9 +29,9 @@ class State:
     steps : list of ndarray
         `Steps.state`.
     best : list of ndarray
-        `Steps.state` at the least validation loss so far; empty before the first validation.
+        `Steps.state` at the least validation loss so far; the first state before the first validation.
     setbacks : int
-        How often the training diverged and went back to `best`.
+        How often the training diverged.
     stage, epoch, batch : int
         Position: finished stages, finished epochs of this stage, finished batches of this epoch.
     n_steps : int
@@ -42,14 +44,15 @@ class State:
         Validations without improvement in the last stage.
     seconds : float
         Time spent so far [s].
-    finished : bool
-        Whether nothing is left to do.
+    ended : str
+        Empty while something is left to do; "complete"; "patience", after validations without improvement;
+        "diverged", again and again.
     history : list of dict
         One entry for each validation, see `training.Report`.
     """
 
     steps: list[NDArray[Any]]
-    best: list[NDArray[Any]] = field(default_factory=list)
+    best: list[NDArray[Any]]
     setbacks: int = 0
     stage: int = 0
     epoch: int = 0
@@ -61,7 +64,7 @@ class State:
     loss_count: int = 0
     waited: int = 0
     seconds: float = 0.0
-    finished: bool = False
+    ended: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def count(self, pulses: int, loss: float) -> None:
@@ -92,7 +95,7 @@ def write_checkpoint(path: Path, state: State, identity: dict[str, Any]) -> None
     arrays = {f"{name}_{i:03d}": a for name in _LISTS for i, a in enumerate(getattr(state, name))}
     numbers = {name: value for name, value in vars(state).items() if name not in _LISTS}
     numbers["lengths"] = {name: len(getattr(state, name)) for name in _LISTS}
-    header = json.dumps({"identity": identity, "state": numbers})
+    header = json.dumps({"format_version": _FORMAT_VERSION, "identity": identity, "state": numbers})
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, header=header, **arrays)
 
@@ -103,12 +106,14 @@ def read_checkpoint(path: Path, identity: dict[str, Any]) -> State | None:
     Raises
     ------
     CheckpointError
-        If the file is damaged or belongs to something else.
+        If the file is damaged, of another format version, or belongs to something else.
     """
     try:
         with path.open("rb") as file:
-            archive = np.load(file)
+            archive = read_archive(file)
             header = json.loads(str(archive["header"]))
+            if header.get("format_version") != _FORMAT_VERSION:
+                raise ValueError("it is of another version of epgbloch")
             numbers = header["state"]
             lengths = numbers.pop("lengths")
             lists: dict[str, Any] = {
@@ -118,9 +123,10 @@ def read_checkpoint(path: Path, identity: dict[str, Any]) -> State | None:
             found = header["identity"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint, or a damaged one ({error}); remove it to start again"
+            f"{path} is not a checkpoint, or a damaged one ({error}); remove it or choose another folder to "
+            "start again"
         ) from error
     for name, value in json.loads(json.dumps(identity)).items():
         if found.get(name) != value:

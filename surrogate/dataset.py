@@ -102,6 +102,7 @@ class Recipe:
                 "center": self.pulse.center,
                 "bandwidth": self.pulse.bandwidth,
                 "slice_thickness": self.pulse.slice_thickness,
+                "waveform": self.pulse.waveform.tolist(),
                 "fingerprint": self.pulse.fingerprint(),
             },
             "model": self.model.settings(),
@@ -214,12 +215,18 @@ def read_dataset(path: str | os.PathLike[str], recipe: Recipe | None = None) -> 
 
 
 def _check_recipe(own: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for name, value in json.loads(json.dumps(wanted)).items():
+    own, wanted = comparable(own), comparable(json.loads(json.dumps(wanted)))
+    for name, value in wanted.items():
         if own.get(name) != value:
             raise DatasetError(
                 f"it was made with {name}={own.get(name)}, not {value}; choose another name for the data "
                 "set, or use that value"
             )
+
+
+def comparable(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a `Recipe.to_dict` with the fingerprint of its RF pulse in place of the pulse."""
+    return recipe | {"pulse": recipe["pulse"]["fingerprint"]}
 
 
 def combined_digest(digests: Iterable[str]) -> str:

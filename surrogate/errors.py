@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_ARRAYS = ("absolute", "squared", "energy", "lowest", "highest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +19,8 @@ class SignalErrors:
 
     Attributes
     ----------
+    absolute : ndarray, shape (n_signals, 3), float64
+        Sums of absolute errors.
     squared : ndarray, shape (n_signals, 3), float64
         Sums of squared errors.
     energy : ndarray, shape (n_signals, 3), float64
@@ -27,6 +31,7 @@ class SignalErrors:
         Pulses of every signal.
     """
 
+    absolute: NDArray[np.float64]
     squared: NDArray[np.float64]
     energy: NDArray[np.float64]
     lowest: NDArray[np.float64]
@@ -37,8 +42,10 @@ class SignalErrors:
     def of(cls, outputs: NDArray[Any], truth: NDArray[Any]) -> SignalErrors:
         """Return the errors of outputs; both arrays have shape (n_signals, n_pulses, 3)."""
         exact = truth.astype(np.float64)
+        errors = outputs - exact
         return cls(
-            np.square(outputs - exact).sum(axis=1),
+            np.abs(errors).sum(axis=1),
+            np.square(errors).sum(axis=1),
             np.square(exact).sum(axis=1),
             exact.min(axis=1),
             exact.max(axis=1),
@@ -48,20 +55,23 @@ class SignalErrors:
     @classmethod
     def joined(cls, parts: list[SignalErrors]) -> SignalErrors:
         """Return the errors of the signals of all parts, which have equal numbers of pulses."""
-        names = [field.name for field in fields(cls) if field.name != "n_pulses"]
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        return cls(**arrays, n_pulses=parts[0].n_pulses)
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
+        }
+        return replace(parts[0], **arrays)
 
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> SignalErrors:
         """Return the errors of some of the signals."""
-        return SignalErrors(
-            self.squared[rows], self.energy[rows], self.lowest[rows], self.highest[rows], self.n_pulses
-        )
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
     @property
     def n_signals(self) -> int:
         """Number of signals."""
         return len(self.squared)
+
+    def mean_absolute(self) -> NDArray[np.float64]:
+        """Return the mean absolute errors over all signals and pulses, shape (3,)."""
+        return self.absolute.mean(axis=0) / self.n_pulses
 
     def nrmse(self) -> tuple[float, float]:
         """Return the NRMSE of the signals and of both derivatives together.

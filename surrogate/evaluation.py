@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from epgbloch import EPGBloch, RFPulse
 from surrogate.batches import batch_of
-from surrogate.dataset import Dataset, Recipe
+from surrogate.dataset import Dataset, Recipe, comparable
 from surrogate.errors import SignalErrors
-from surrogate.features import normalisation
-from surrogate.processor import Kernels, Packing
+from surrogate.inference import Inference
 from surrogate.sampling import FAMILIES, Ranges, seed_key
 from surrogate.weights import Weights
 
@@ -55,29 +54,22 @@ class Predictor:
     def __init__(self, weights: Weights, n_threads: int = 1) -> None:
         self.weights = weights
         self.n_threads = n_threads
-        self._outputs = self._by_kernels() if weights.size.cell == "gru" else self._by_keras()
+        if weights.size.cell == "gru":
+            inference = Inference(weights)
+            self._outputs = lambda pulses, initial: inference.outputs_on(n_threads, pulses, initial)
+        else:
+            self._outputs = _by_keras(weights)
 
     def outputs(self, pulses: Float32, initial: Float32) -> Float32:
         """Return the outputs (n_signals, n_pulses, 3) for inputs as in `batches.Batch`."""
         return self._outputs(pulses, initial)
 
-    def _by_kernels(self) -> Callable[[Float32, Float32], Float32]:
-        packing = Packing(self.weights.size)
-        kernels = Kernels(packing, _BATCH, 1, self.n_threads)
-        flat = packing.pack(self.weights.arrays)
-        center, half_width = (values.astype(np.float32) for values in normalisation(self.weights.ranges))
 
-        def outputs(pulses: Float32, initial: Float32) -> Float32:
-            inputs = (pulses.swapaxes(0, 1) - center) / half_width
-            return kernels.outputs(flat, inputs, initial).swapaxes(0, 1)
+def _by_keras(weights: Weights) -> Callable[[Float32, Float32], Float32]:
+    from surrogate.network import network_of
 
-        return outputs
-
-    def _by_keras(self) -> Callable[[Float32, Float32], Float32]:
-        from surrogate.network import network_of
-
-        network = network_of(self.weights)
-        return lambda pulses, initial: network.predict_on_batch({"pulses": pulses, "initial": initial})
+    network = network_of(weights)
+    return lambda pulses, initial: network.predict_on_batch({"pulses": pulses, "initial": initial})
 
 
 def card_entry(weights: Weights, *path: str) -> Any:
@@ -104,45 +96,73 @@ def recipe_of(weights: Weights) -> Recipe:
     Raises
     ------
     EvaluationError
-        If the RF pulse is not one of `RFPulse.gaussian`, `sinc` or `rectangular` with 200 steps: the card
-        holds a hash of the waveform only. If the card has no recipe.
+        If the card has no recipe, or its RF pulse is not the one of its fingerprint.
     """
     values = card_entry(weights, "data", "recipe")
     model = {name: value for name, value in values["model"].items() if name != "model"}
-    return Recipe(
+    pulse = dict(values["pulse"])
+    fingerprint = pulse.pop("fingerprint")
+    # the first cards have no waveform: it was the default one
+    recipe = Recipe(
         values["n_signals"],
         values["n_pulses"],
         values["seed"],
         Ranges(**values["ranges"]),
-        _pulse_of(values["pulse"]),
+        RFPulse(**pulse) if "waveform" in pulse else Recipe().pulse,
         EPGBloch(**model),
     )
+    if recipe.pulse.fingerprint() != fingerprint:
+        raise EvaluationError(
+            f"the card of the weights does not hold their RF pulse of fingerprint {fingerprint[:12]}; "
+            "evaluate weights that epgbloch train wrote"
+        )
+    return recipe
 
 
-def _pulse_of(values: dict[str, Any]) -> RFPulse:
-    duration, thickness = values["duration"], values["slice_thickness"]
-    product = values["bandwidth"] * duration
-    shapes: dict[str, Callable[[], RFPulse]] = {
-        "gaussian": lambda: RFPulse.gaussian(duration, thickness, time_bandwidth_product=product),
-        "sinc": lambda: RFPulse.sinc(duration, thickness, time_bandwidth_product=product),
-        "rectangular": lambda: RFPulse.rectangular(duration, thickness),
-    }
-    if values["name"] in shapes:
-        pulse = shapes[values["name"]]()
-        if pulse.fingerprint() == values["fingerprint"]:
-            return pulse
-    raise EvaluationError(
-        f"the weights were trained with an RF pulse of samples of its own (fingerprint "
-        f"{values['fingerprint'][:12]}), which their card does not hold; evaluate weights of a Gaussian, "
-        "sinc or rectangular pulse of 200 steps"
-    )
+def trainings(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a card, or of a record of `epgbloch evaluate`, by training, the first first."""
+    found = [card]
+    while found[-1].get("start"):
+        found.append(found[-1]["start"])
+    return found[::-1]
+
+
+def trained_signals(weights: Weights) -> dict[int, int]:
+    """Return how many signals a network has seen of each data set, by the seed of the set.
+
+    The trainings that it was started from count too. Where one of them does not tell its data, they were
+    those of the next training.
+
+    Raises
+    ------
+    EvaluationError
+        If the card does not tell the last training and its data.
+    """
+    parts = ("training_signals", "validation_signals")
+    for part in parts:
+        card_entry(weights, "training", part)
+    if not all(card.get("training") for card in trainings(weights.card)):
+        raise EvaluationError(
+            "the card of the weights does not tell how the weights were trained that they were started from; "
+            "evaluate weights that epgbloch train wrote"
+        )
+    seen: dict[int, int] = {}
+    seed = card_entry(weights, "data", "recipe", "seed")
+    for card in reversed(trainings(weights.card)):
+        seed = card["data"]["recipe"]["seed"] if card.get("data") else seed
+        seen[seed] = max(seen.get(seed, 0), sum(card["training"][part] for part in parts))
+    return seen
+
+
+def unseen_seed(weights: Weights) -> int:
+    """Return the seed of a data set of which a network has seen nothing."""
+    return max(trained_signals(weights)) + 1
 
 
 def trained_keys(weights: Weights) -> NDArray[np.uint64]:
     """Return the seed keys of all signals that a network was trained or validated on, shape (n, 2)."""
-    n_used = sum(card_entry(weights, "training", f"{part}_signals") for part in ("training", "validation"))
-    seed = card_entry(weights, "data", "recipe", "seed")
-    return np.stack([seed_key(seed, index) for index in range(n_used)])
+    seen = trained_signals(weights)
+    return np.stack([seed_key(seed, index) for seed, n_used in seen.items() for index in range(n_used)])
 
 
 def held_out_rows(weights: Weights, dataset: Dataset) -> NDArray[np.intp]:
@@ -165,8 +185,8 @@ def held_out_rows(weights: Weights, dataset: Dataset) -> NDArray[np.intp]:
     EvaluationError
         If the data set is of other ranges, another RF pulse or engine, or a family has no signal left.
     """
-    own = card_entry(weights, "data", "recipe")
-    other = json.loads(json.dumps(dataset.recipe))
+    own = comparable(card_entry(weights, "data", "recipe"))
+    other = comparable(json.loads(json.dumps(dataset.recipe)))
     for name in ("ranges", "pulse", "model"):
         if own[name] != other[name]:
             raise EvaluationError(
@@ -236,17 +256,22 @@ def error_map(
     Returns
     -------
     dict
-        ``t1_edges``, ``t2_edges``: edges of the bins [s], n_bins + 1 each, even in the logarithm;
+        ``t1_edges``, ``t2_edges``: edges of the bins [s], n_bins + 1 each, even in the logarithm (one bin
+        around a range that is a point);
         ``counts``: signals in each bin, [i_t1][i_t2]; ``signal``, ``derivative``: NRMSE of the signals of
         each bin, None where there are none.
     """
-    edges = [np.geomspace(*limits, n_bins + 1) for limits in (ranges.t1, ranges.t2)]
+    edges = [
+        np.geomspace(low, high, n_bins + 1) if low < high else np.array([low / 1.1, high * 1.1])
+        for low, high in (ranges.t1, ranges.t2)
+    ]
     places = [
-        np.clip(np.searchsorted(own, values, side="right") - 1, 0, n_bins - 1)
+        np.clip(np.searchsorted(own, values, side="right") - 1, 0, own.size - 2)
         for own, values in zip(edges, (t1, t2), strict=True)
     ]
-    counts = np.zeros((n_bins, n_bins), int)
-    maps: list[list[list[float | None]]] = [[[None] * n_bins for _ in range(n_bins)] for _ in range(2)]
+    n_t1, n_t2 = (own.size - 1 for own in edges)
+    counts = np.zeros((n_t1, n_t2), int)
+    maps: list[list[list[float | None]]] = [[[None] * n_t2 for _ in range(n_t1)] for _ in range(2)]
     for i_t1, i_t2 in {*zip(*(place.tolist() for place in places), strict=True)}:
         chosen = (places[0] == i_t1) & (places[1] == i_t2)
         counts[i_t1, i_t2] = chosen.sum()

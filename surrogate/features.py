@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from epgbloch import Sequence, Tissue
 from surrogate.sampling import Ranges
 
 FEATURES = ("ln_t1", "ln_t2", "tr", "te", "angle")
 """Inputs at each pulse: logarithms of T1 and T2 in seconds, TR and TE [s], flip angle times B1 [rad]."""
 INITIAL = ("mz", "d_ln_t1", "d_ln_t2")
-"""State before the first pulse: Mz and its derivatives by ln T1 and ln T2."""
+"""State before the first pulse: Mz and its derivatives by ln T1 and ln T2; the last is always 0."""
 OUTPUTS = ("signal", "d_ln_t1", "d_ln_t2")
 """Outputs at each pulse: signal of proton density 1 and its derivatives by ln T1 and ln T2."""
 
@@ -42,8 +43,8 @@ def initial_state(
     """Return Mz right before the first pulse and its derivatives by ln T1 and ln T2.
 
     Mz = 1 - 2 efficiency exp(-delay / T1) after an inversion, 1 without. The published network reads the
-    vector (0, 0, Mz) instead, with Mz = +1 or -1; the derivatives tell an inversion delay from an imperfect
-    inversion, and are what the outputs begin with.
+    vector (0, 0, Mz) instead, with Mz = +1 or -1; the derivative tells an inversion delay from an imperfect
+    inversion, and both are what the outputs begin with.
 
     Parameters
     ----------
@@ -65,10 +66,21 @@ def initial_state(
     return np.stack([1 - lost, slope, np.zeros_like(lost)], axis=-1).astype(np.float32)
 
 
+def network_inputs(sequence: Sequence, tissue: Tissue) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return `pulse_features` and `initial_state` of every atom; its B1 scales the flip angles."""
+    angle = sequence.flip_angle * tissue.b1[:, np.newaxis]
+    margin = sequence.pulse_margins[0]  # from the start of the first pulse to its centre
+    delay = np.nan if sequence.inversion_time is None else sequence.inversion_time - margin
+    return (
+        pulse_features(tissue.t1, tissue.t2, sequence.tr, sequence.te, angle),
+        initial_state(tissue.t1, delay, sequence.inversion_efficiency),
+    )
+
+
 def normalisation(ranges: Ranges) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return centre and half width of every input's range, two vectors of shape (5,).
 
-    Inputs minus centre, over half width, lie in -1 ... 1.
+    Inputs minus centre, over half width, lie in -1 ... 1. Where the range is a point, the half width is 1.
     """
     limits = np.array(
         [
@@ -79,4 +91,5 @@ def normalisation(ranges: Ranges) -> tuple[NDArray[np.float64], NDArray[np.float
             (0.0, ranges.largest_flip_angle),
         ]
     )
-    return limits.mean(axis=1), np.diff(limits, axis=1)[:, 0] / 2
+    half_width = np.diff(limits, axis=1)[:, 0] / 2
+    return limits.mean(axis=1), np.where(half_width > 0, half_width, 1.0)

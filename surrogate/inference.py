@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,3 +66,17 @@ class Inference:
         padded = np.empty((n_pulses, n_signals, self._packing.n_outputs), np.float32)
         predict(self._flat, inputs, initial, self._packing.size.layers, self._packing.width, padded)
         return padded[..., : len(OUTPUTS)].swapaxes(0, 1)
+
+    def outputs_on(self, n_threads: int, pulses: Float32, initial: Float32) -> Float32:
+        """Return the same from several threads."""
+        with ThreadPoolExecutor(n_threads) as pool:
+            parts = pool.map(
+                lambda rows: self.outputs(pulses[rows], initial[rows]), blocks(len(pulses), n_threads)
+            )
+            return np.concatenate(list(parts))
+
+
+def blocks(n_signals: int, n_threads: int) -> list[slice]:
+    """Return signals at a time, at most `BLOCK`, and no more than fall to a thread."""
+    size = min(BLOCK, -(-n_signals // n_threads))
+    return [slice(start, min(start + size, n_signals)) for start in range(0, n_signals, size)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from epgbloch.trains import TRAINS, sin_squared
 from surrogate.dataset import Recipe
 from surrogate.errors import SignalErrors
 from surrogate.evaluation import Float32, Predictor
-from surrogate.features import initial_state, pulse_features
+from surrogate.features import network_inputs
 from surrogate.sampling import FAMILIES, Ranges, draw
 
 LENGTHS = (1500, 2000, 5930)
@@ -28,6 +29,21 @@ TISSUES = {
     "cerebrospinal fluid": (4.0, 1.5),
 }
 """T1 and T2 of the example signals [s]."""
+OUTSIDE = {
+    "t1_above": ("T1 above", "ms", 1e3),
+    "t1_below": ("T1 below", "ms", 1e3),
+    "t2_above": ("T2 above", "ms", 1e3),
+    "t2_below": ("T2 below", "ms", 1e3),
+    "tr_above": ("TR above", "ms", 1e3),
+    "tr_below": ("TR below", "ms", 1e3),
+    "te_over_tr_above": ("TE above", "TR", 1.0),
+    "te_over_tr_below": ("TE below", "TR", 1.0),
+    "inversion_time_above": ("inversion time above", "ms", 1e3),
+    "inversion_time_below": ("inversion time below", "ms", 1e3),
+    "inversion_efficiency_below": ("inversion efficiency below", "%", 100.0),
+    "flip_angle_above": ("flip angle above", "°", 180 / np.pi),
+}
+"""What `Probes.outside` moves beyond its limits: title, unit, and factor from SI units to it."""
 Case = tuple[Sequence, Tissue]
 """A sequence with one atom."""
 
@@ -41,7 +57,7 @@ class Probes:
     predictor : Predictor
         The network.
     recipe : Recipe
-        Of its training data. Seeds of the cases are those of another data set: none was trained on.
+        Of its training data, with a seed that it was not trained on.
     n_signals : int
         Cases of each kind.
     """
@@ -61,9 +77,10 @@ class Probes:
 
         with ThreadPoolExecutor(self.predictor.n_threads) as pool:
             truth = np.stack(list(pool.map(simulate, listed)))
+        inputs = [network_inputs(*case) for case in listed]
         outputs = [
-            self.predictor.outputs(*_inputs(listed[start : start + 100]))
-            for start in range(0, len(listed), 100)
+            self.predictor.outputs(*map(np.concatenate, zip(*inputs[start : start + 100], strict=True)))
+            for start in range(0, len(inputs), 100)
         ]
         return np.concatenate(outputs), truth
 
@@ -71,15 +88,16 @@ class Probes:
         """Return the errors of the network for some cases of equal length."""
         return SignalErrors.of(*self.compare(cases))
 
-    def draws(self, n_pulses: int, ranges: Ranges | None = None) -> list[Case]:
-        """Return random cases of all families."""
+    def draws(self, n_pulses: int, ranges: Ranges | None = None, *, inverted: bool = False) -> list[Case]:
+        """Return random cases of all families, all with or half of them without an inversion."""
+        recipe = self.recipe
         drawn = (
-            draw(
-                self.recipe.seed + 1, 10**6 + index, n_pulses, self.recipe.pulse, ranges or self.recipe.ranges
-            )
-            for index in range(self.n_signals)
+            draw(recipe.seed, index, n_pulses, recipe.pulse, ranges or recipe.ranges)
+            for index in count(10**6)
         )
-        return [(one.sequence, one.tissue) for one in drawn]
+        cases = ((one.sequence, one.tissue) for one in drawn)
+        chosen = (case for case in cases if not inverted or case[0].inversion_time is not None)
+        return list(islice(chosen, self.n_signals))
 
     def lengths(self) -> dict[str, Any]:
         """Return errors for trains of several lengths.
@@ -138,46 +156,28 @@ class Probes:
         Returns
         -------
         dict
-            For "t1_above", "t1_below", "t2_above", "t2_below", "tr_above", "tr_below", "flip_angle_above": a
-            list of `SignalErrors.summary` with ``factor`` (of `FACTORS`) and ``value`` [s or rad]. The other
-            quantities are drawn from their ranges, with T2 <= T1. For flip angles the largest one that trains
-            are drawn with is raised, which scales them. What cannot be is left out: T2 above the longest T1,
-            T1 below the shortest T2, a TR without room for the RF pulse, flip angles above 360 degrees.
+            For every name of `OUTSIDE` a list of `SignalErrors.summary` with ``factor`` (of `FACTORS`) and
+            ``value`` (SI units). The other quantities are drawn from their ranges, with T2 <= T1. For flip
+            angles the largest one that trains are drawn with is raised, which scales them. What cannot be is
+            left out: T2 above the longest T1, T1 below the shortest T2, times without room for the RF pulse,
+            flip angles above 360 degrees.
         """
-        limits = self.recipe.ranges
-        result: dict[str, list[dict[str, Any]]] = {}
-        for name, limit in (
-            ("t1_above", limits.t1[1]),
-            ("t1_below", limits.t1[0]),
-            ("t2_above", limits.t2[1]),
-            ("t2_below", limits.t2[0]),
-            ("tr_above", limits.tr[1]),
-            ("tr_below", limits.tr[0]),
-            ("flip_angle_above", limits.largest_flip_angle),
-        ):
-            quantity, direction = name.rsplit("_", 1)
-            result[name] = []
+        limits, n_pulses = self.recipe.ranges, self.recipe.n_pulses
+        result: dict[str, list[dict[str, Any]]] = {name: [] for name in OUTSIDE}
+        for name, entries in result.items():
+            quantity, _, direction = name.rpartition("_")
+            field = "largest_flip_angle" if quantity == "flip_angle" else quantity
+            limit = np.atleast_1d(getattr(limits, field))[-1 if direction == "above" else 0]
             for factor in FACTORS:
-                value = limit * factor if direction == "above" else limit / factor
-                if self._is_possible(quantity, value):
-                    errors = self.errors(self.draws(self.recipe.n_pulses, _moved(limits, quantity, value)))
-                    result[name].append({"factor": factor, "value": value, **errors.summary()})
+                value = float(limit * factor if direction == "above" else limit / factor)
+                try:
+                    ranges = _moved(limits, field, value)
+                    replace(self.recipe, ranges=ranges)
+                except ValueError:  # which cannot be
+                    continue
+                cases = self.draws(n_pulses, ranges, inverted=quantity.startswith("inversion"))
+                entries.append({"factor": factor, "value": value, **self.errors(cases).summary()})
         return result
-
-    def _is_possible(self, quantity: str, value: float) -> bool:
-        limits, pulse = self.recipe.ranges, self.recipe.pulse
-        if quantity == "t1":
-            return value >= limits.t2[0]
-        if quantity == "t2":
-            return value <= limits.t1[1]
-        if quantity == "flip_angle":
-            return value <= 2 * np.pi
-        try:
-            for te_over_tr in limits.te_over_tr:
-                Sequence([0.0], value, te_over_tr * value, pulse=pulse)
-        except ValueError:  # no room for the pulse
-            return False
-        return True
 
     def examples(self) -> list[dict[str, Any]]:
         """Return a few signals with their truth: the counterparts of figures 4 and 5 of Liu et al.
@@ -227,13 +227,14 @@ class Probes:
 
 def _moved(limits: Ranges, quantity: str, value: float) -> Ranges:
     """Ranges with one quantity fixed at a value, and with the part of the others that goes with it."""
-    if quantity == "flip_angle":
+    if quantity == "largest_flip_angle":
         return replace(limits, largest_flip_angle=value)
     if quantity == "t1":
         return replace(limits, t1=(value, value), t2=(limits.t2[0], min(limits.t2[1], value)))
     if quantity == "t2":
         return replace(limits, t1=(max(limits.t1[0], value), limits.t1[1]), t2=(value, value))
-    return replace(limits, tr=(value, value))
+    point: dict[str, Any] = {quantity: (value, value)}
+    return replace(limits, **point)
 
 
 def _with(sequence: Sequence, flip_angle: NDArray[np.float64]) -> Sequence:
@@ -245,20 +246,3 @@ def _with(sequence: Sequence, flip_angle: NDArray[np.float64]) -> Sequence:
         inversion_efficiency=sequence.inversion_efficiency,
         pulse=sequence.pulse,
     )
-
-
-def _inputs(cases: list[Case]) -> tuple[Float32, Float32]:
-    """Inputs of the network: (n_cases, n_pulses, 5) and (n_cases, 3)."""
-    t1, t2, b1 = (
-        np.concatenate([getattr(tissue, name) for _, tissue in cases]) for name in ("t1", "t2", "b1")
-    )
-    tr, te, angle = (
-        np.stack([getattr(sequence, name) for sequence, _ in cases]) for name in ("tr", "te", "flip_angle")
-    )
-    pulses = pulse_features(t1, t2, tr, te, angle * b1[:, None])
-    delay = [
-        np.nan if sequence.inversion_time is None else sequence.inversion_time - sequence.pulse_margins[0]
-        for sequence, _ in cases
-    ]
-    efficiency = [sequence.inversion_efficiency for sequence, _ in cases]
-    return pulses, initial_state(t1, np.array(delay), np.array(efficiency))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogate.features import FEATURES, INITIAL, OUTPUTS
-from surrogate.kernels.gru import loss_and_gradient, predict
+from surrogate.kernels.gru import loss_and_gradient
 from surrogate.kernels.products import WIDTH
 from surrogate.size import NetworkSize
 
@@ -76,7 +76,7 @@ class Packing:
 
 
 class Kernels:
-    """Outputs, loss and gradient of batches up to one size, computed on several threads.
+    """Loss and gradient of batches up to one size, computed on several threads.
 
     Parameters
     ----------
@@ -97,8 +97,10 @@ class Kernels:
         n_signals = -(-batch_size // n_threads)
         self._work = [_Workspace(packing, n_signals, n_pulses) for _ in range(n_threads)]
 
-    def outputs(self, flat: Float32, pulses: Float32, initial: Float32) -> Float32:
-        """Return the outputs.
+    def gradient(
+        self, flat: Float32, pulses: Float32, initial: Float32, targets: Float32, scale: Float32
+    ) -> tuple[float, Float32]:
+        """Return the mean over signals and pulses of sum_j scale_j |output_j - target_j|, and its gradient.
 
         Parameters
         ----------
@@ -108,33 +110,6 @@ class Kernels:
             Normalised inputs, time first.
         initial : ndarray, shape (n_signals, 3), float32
             State before the first pulse.
-
-        Returns
-        -------
-        ndarray, shape (n_pulses, n_signals, 3), float32
-            The outputs.
-        """
-        n_pulses, n_signals, _ = pulses.shape
-        result = np.empty((n_pulses, n_signals, len(OUTPUTS)), np.float32)
-
-        def work(rows: slice) -> None:
-            outputs = np.empty((n_pulses, rows.stop - rows.start, self.packing.n_outputs), np.float32)
-            own = np.ascontiguousarray(pulses[:, rows])
-            predict(flat, own, initial[rows], self.packing.size.layers, self.packing.width, outputs)
-            result[:, rows] = outputs[..., : len(OUTPUTS)]
-
-        list(self._pool.map(work, self._rows(n_signals)))
-        return result
-
-    def gradient(
-        self, flat: Float32, pulses: Float32, initial: Float32, targets: Float32, scale: Float32
-    ) -> tuple[float, Float32]:
-        """Return the mean over signals and pulses of sum_j scale_j |output_j - target_j|, and its gradient.
-
-        Parameters
-        ----------
-        flat, pulses, initial : ndarray
-            As for `outputs`.
         targets : ndarray, shape (n_pulses, n_signals, 3), float32
             What the outputs should be.
         scale : ndarray, shape (3,), float32

@@ -36,7 +36,7 @@ class Ranges:
     inversion_efficiency : tuple of float
         Efficiency of the inversion, uniform.
     largest_flip_angle : float
-        Flip angles (times B1) lie between 0 and this [rad].
+        Flip angles (times B1) lie between 0 and this [rad], at most 2 pi.
 
     Raises
     ------
@@ -53,10 +53,13 @@ class Ranges:
     largest_flip_angle: float = float(MAXIMUM)
 
     def __post_init__(self) -> None:
+        largest = positive_number("largest_flip_angle", self.largest_flip_angle, "radians")
+        if largest > 2 * np.pi:
+            raise ValueError(f"largest_flip_angle={largest:.6g} must be at most 2 pi radians; lower it")
+        object.__setattr__(self, "largest_flip_angle", largest)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name == "largest_flip_angle":
-                object.__setattr__(self, field.name, positive_number(field.name, value, "radians"))
                 continue
             pair = real_vector(field.name, value, "SI units")
             if pair.size != 2 or not 0 < pair[0] <= pair[1]:
@@ -64,6 +67,10 @@ class Ranges:
             object.__setattr__(self, field.name, (float(pair[0]), float(pair[1])))
         if self.t2[0] > self.t1[0]:
             raise ValueError(f"t2 from {self.t2[0]} s leaves none below t1={self.t1[0]} s; lower it")
+        if self.t2[0] == self.t1[1] and self.t2[0] < self.t2[1]:
+            raise ValueError(
+                f"t2={self.t2} lies at or above t1={self.t1[1]} s, the only one; lower t2, or fix it there"
+            )
         if self.te_over_tr[1] >= 1 or self.inversion_efficiency[1] > 1:
             raise ValueError(
                 f"te_over_tr={self.te_over_tr} must stay below 1 and "

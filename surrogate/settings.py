@@ -108,6 +108,11 @@ class Settings:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(choices)}")
 
     @property
+    def longest_window(self) -> int:
+        """Pulses of the longest window."""
+        return max(stage.pulses for stage in self.stages)
+
+    @property
     def total_pulses(self) -> int:
         """Simulated pulses that are trained on in all."""
         signals = self.training_signals // self.batch_size * self.batch_size

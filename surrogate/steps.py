@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Protocol
 
 import keras
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 
 from surrogate.batches import Batch
 from surrogate.features import normalisation
+from surrogate.inference import Inference
 from surrogate.network import build_network, network_variables
 from surrogate.processor import Kernels, Packing
 from surrogate.sampling import Ranges
 from surrogate.size import NetworkSize
+from surrogate.weights import Weights
 
 Float32 = NDArray[np.float32]
 _DECAY_1, _DECAY_2, _EPSILON = 0.9, 0.999, 1e-7
@@ -86,12 +89,13 @@ class KernelSteps:
         n_threads: int,
     ) -> None:
         network = build_network(size, ranges, seed)
+        self._size, self._ranges, self._n_threads = size, ranges, n_threads
         self._packing = Packing(size)
         self._kernels = Kernels(self._packing, batch_size, n_pulses, n_threads)
         self._scale, self._clip_norm = np.asarray(output_weights, np.float32), clip_norm
         center, half_width = normalisation(ranges)
         self._center, self._factor = center.astype(np.float32), (1 / half_width).astype(np.float32)
-        arrays = start or [variable.numpy() for variable in network_variables(network)]
+        arrays = start or _values(network_variables(network))
         self._flat = self._packing.pack(arrays)
         self._mean, self._square = np.zeros((2, *self._flat.shape), np.float32)
         self._n_steps = 0
@@ -119,7 +123,8 @@ class KernelSteps:
 
     def outputs(self, batch: Batch) -> Float32:
         """See `Steps`."""
-        return self._kernels.outputs(self._flat, self._inputs(batch), batch.initial).swapaxes(0, 1)
+        network = Inference(Weights(self._size, self._ranges, tuple(self.weights()), {}))
+        return network.outputs_on(self._n_threads, batch.pulses, batch.initial)
 
     def weights(self) -> list[Float32]:
         """See `Steps`."""
@@ -164,7 +169,8 @@ class KerasSteps:
         scale = np.asarray(output_weights, np.float32)
 
         def loss(targets: Any, outputs: Any) -> Any:
-            return keras.ops.sum(keras.ops.abs(outputs - targets) * scale, axis=-1)
+            errors = keras.ops.abs(outputs - targets)
+            return keras.ops.sum(errors * keras.ops.convert_to_tensor(scale), axis=-1)
 
         optimizer = keras.optimizers.Adam(global_clipnorm=clip_norm)
         if precision == "mixed_float16":
@@ -185,14 +191,14 @@ class KerasSteps:
 
     def weights(self) -> list[Float32]:
         """See `Steps`."""
-        return [variable.numpy() for variable in network_variables(self._network)]
+        return _values(network_variables(self._network))
 
     def _variables(self) -> list[keras.Variable]:
         return [*self._network.trainable_variables, *self._network.optimizer.variables]
 
     def state(self) -> list[NDArray[Any]]:
         """See `Steps`."""
-        return [variable.numpy() for variable in self._variables()]
+        return _values(self._variables())
 
     def restore(self, state: list[NDArray[Any]]) -> None:
         """See `Steps`."""
@@ -200,6 +206,18 @@ class KerasSteps:
             variable.assign(value)
 
 
-def has_accelerator() -> bool:
-    """Tell whether the backend of Keras sees a GPU or TPU."""
-    return bool(keras.distribution.list_devices("gpu") or keras.distribution.list_devices("tpu"))
+def _values(variables: list[keras.Variable]) -> list[NDArray[Any]]:
+    return [keras.ops.convert_to_numpy(variable) for variable in variables]
+
+
+def accelerators() -> list[str]:
+    """Return the GPUs and TPUs that the backend of Keras sees, as in "gpu:0"."""
+    if keras.backend.backend() == "torch":  # for which Keras cannot list devices
+        import torch
+
+        return [f"gpu:{i}" for i in range(torch.cuda.device_count())]
+    found = []
+    for kind in ("gpu", "tpu"):
+        with contextlib.suppress(RuntimeError):  # JAX does not know the kind
+            found += keras.distribution.list_devices(kind)
+    return found

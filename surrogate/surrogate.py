@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from epgbloch import Sequence, Tissue
 from epgbloch._checks import require_count
 from epgbloch.engine import _available_cores
-from surrogate.features import initial_state, pulse_features
-from surrogate.inference import BLOCK, Inference
+from surrogate.features import network_inputs
+from surrogate.inference import Inference, blocks
 from surrogate.limits import check_known, check_ranges
 from surrogate.weights import Weights, WeightsError, read_weights
 
@@ -95,7 +95,10 @@ class GRUSurrogate:
             ) from error
 
     def settings(self) -> dict[str, Any]:
-        """Return what identifies the model in a stored dictionary; threads do not."""
+        """Return what identifies the model in a stored dictionary; threads do not.
+
+        ``network`` is the name that it was given by, for information; ``sha256`` tells networks apart.
+        """
         description = json.dumps([self.weights.digest(), self._pulse], sort_keys=True)
         digest = hashlib.sha256(description.encode()).hexdigest()
         return {"model": "GRUSurrogate", "network": self._name, "sha256": digest}
@@ -178,16 +181,11 @@ class GRUSurrogate:
         check_known(sequence, tissue, self._pulse)
         if not self._extrapolate:
             check_ranges(sequence, tissue, self.weights.ranges)
-        delay = np.nan if sequence.inversion_time is None else sequence.inversion_time - self._pulse["center"]
         result = np.zeros((1 + len(wrt), tissue.n_atoms, sequence.n_pulses), np.complex64)
 
         def work(rows: slice) -> int:
             atoms = tissue[rows]
-            angle = sequence.flip_angle * atoms.b1[:, np.newaxis]
-            outputs = self._inference.outputs(
-                pulse_features(atoms.t1, atoms.t2, sequence.tr, sequence.te, angle),
-                initial_state(atoms.t1, delay, sequence.inversion_efficiency),
-            )
+            outputs = self._inference.outputs(*network_inputs(sequence, atoms))
             result.real[0, rows] = outputs[..., 0]
             for derivative, name in zip(result.real[1:, rows], wrt, strict=True):
                 parameter = name.removeprefix("ln_")
@@ -197,10 +195,8 @@ class GRUSurrogate:
             return rows.stop
 
         n_threads = self._n_threads or _available_cores()
-        size = min(BLOCK, -(-tissue.n_atoms // n_threads))
-        blocks = [slice(i, min(i + size, tissue.n_atoms)) for i in range(0, tissue.n_atoms, size)]
         with ThreadPoolExecutor(n_threads) as pool:
-            for n_done in pool.map(work, blocks):
+            for n_done in pool.map(work, blocks(tissue.n_atoms, n_threads)):
                 if progress is not None:
                     progress(n_done, tissue.n_atoms)
         return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +18,13 @@ from epgbloch import __version__
 from surrogate.batches import Batch, batch_of, shuffled
 from surrogate.checkpoint import State, read_checkpoint, write_checkpoint
 from surrogate.dataset import Dataset
-from surrogate.metrics import ErrorSums
+from surrogate.errors import SignalErrors
+from surrogate.hardware import processor_name
+from surrogate.requirements import TrainingError, check_training
 from surrogate.sampling import Ranges
 from surrogate.settings import Settings
 from surrogate.size import NetworkSize
-from surrogate.steps import KerasSteps, KernelSteps, Steps, has_accelerator
+from surrogate.steps import KerasSteps, KernelSteps, Steps, accelerators
 from surrogate.weights import Weights
 
 _CHECK_BATCH = 100
@@ -32,10 +33,6 @@ _DIVERGED = 10.0
 """A validation loss so many times the least one so far means that the training has diverged."""
 _MOST_SETBACKS = 8
 """Each halves the learning rate; what diverges even then has another reason."""
-
-
-class TrainingError(ValueError):
-    """A training that cannot go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,9 @@ class Report:
     history : list of dict
         One entry for each validation, with plain numbers: ``stage``, ``epoch``, ``window`` (its pulses),
         ``pulses`` (trained on so far), ``seconds``, ``learning_rate``, ``loss`` (mean over the batches since
-        the last validation), and over the validation signals in full length ``validation_loss``,
-        ``signal_nrmse`` and ``derivative_nrmse``; ``setbacks``, how often the training diverged so far.
+        the last validation or divergence; None if there are none), and over the validation signals in full
+        length ``validation_loss``, ``signal_nrmse`` and ``derivative_nrmse``; ``setbacks``, how often the
+        training diverged so far.
     is_saved : bool
         Whether a checkpoint was just written.
     """
@@ -75,8 +73,9 @@ def train(
     """Train a network, or continue where an earlier call was interrupted.
 
     Continuing gives the same weights as an uninterrupted training: bit for bit with the kernels and the same
-    number of threads, to rounding on an accelerator. A training that diverges goes back to its best weights
-    and continues with half the learning rate.
+    number of threads, to rounding on an accelerator. A training that diverges goes back to its best weights,
+    before the first validation to the first ones, and continues with half the learning rate. After the ninth
+    time it ends with the best weights; the card tells ("trained", "ended").
 
     Parameters
     ----------
@@ -106,14 +105,14 @@ def train(
     ------
     TrainingError
         If the data set is too small or its signals too short, the method or the first weights do not fit,
-        or the training diverges again and again.
+        or no validation loss was finite.
     CheckpointError
         If the checkpoint is damaged or belongs to another training.
     """
-    training, validation = _split(dataset, settings)
     ranges = Ranges(**dataset.recipe["ranges"])
-    method = _method(size, settings)
-    _check_start(start, size, ranges)
+    method = check_training(dataset.n_signals, dataset.n_pulses, ranges, size, settings, start)
+    n_training = settings.training_signals
+    training, validation = dataset[:n_training], dataset[n_training:][: settings.validation_signals]
     steps = _steps(method, size, ranges, settings, n_threads, start)
     identity = {
         "data": dataset.sha256,
@@ -124,7 +123,7 @@ def train(
     }
     state = read_checkpoint(checkpoint, identity)
     if state is None:
-        state = State(steps.state())
+        state = State(steps.state(), best=steps.state())
     else:
         steps.restore(state.steps)
     started = time.monotonic() - state.seconds
@@ -140,83 +139,53 @@ def train(
         if report is not None:
             report(Report(state.pulses, settings.total_pulses, state.history, is_saved))
 
-    while not state.finished:
+    while not state.ended:
         stage = settings.stages[state.stage]
         order = (settings.seed, state.stage, state.epoch)
         for batch in _ahead(shuffled(training, settings.batch_size, stage.pulses, order, state.batch)):
             loss = steps.step(batch, _learning_rate(state, settings))
             state.count(settings.batch_size * stage.pulses, loss)
             if not np.isfinite(loss):
-                _go_back(state, steps, f"the loss is {loss}")
-                state.loss_sum, state.loss_count = 0.0, 0
+                _go_back(state, steps)
+                if state.ended:
+                    break
             is_due = time.monotonic() - saved > checkpoint_seconds
             if is_due:
                 save()
             tell(is_due)
-        _end_epoch(state, settings, steps, validation, time.monotonic() - started)
-        if state.finished:
+        else:
+            _end_epoch(state, settings, steps, validation, time.monotonic() - started)
+        if state.ended:
             save()
             tell(True)
+    if not _finite_losses(state):
+        raise TrainingError(
+            f"the training diverged {state.setbacks} times, and no validation had a finite loss; lower "
+            "learning_rate or clip_norm and choose a new folder"
+        )
     steps.restore(state.best)
-    card = _card(dataset, settings, method, state, start)
+    card = _card(dataset, settings, method, state, start, n_threads)
     return Weights(size, ranges, tuple(steps.weights()), card)
-
-
-def _split(dataset: Dataset, settings: Settings) -> tuple[Dataset, Dataset]:
-    """Signals for training and validation."""
-    end = settings.training_signals + settings.validation_signals
-    if end > dataset.n_signals:
-        raise TrainingError(
-            f"training_signals={settings.training_signals} and validation_signals="
-            f"{settings.validation_signals} exceed the {dataset.n_signals} signals of the data set; lower "
-            "them or generate more"
-        )
-    longest = max(stage.pulses for stage in settings.stages)
-    if longest > dataset.n_pulses:
-        raise TrainingError(
-            f"stages: windows of {longest} pulses are longer than the signals, {dataset.n_pulses} pulses; "
-            "shorten them"
-        )
-    return dataset[: settings.training_signals], dataset[settings.training_signals : end]
-
-
-def _check_start(start: Weights | None, size: NetworkSize, ranges: Ranges) -> None:
-    """Raise unless the weights to begin with fit the network."""
-    if start is None:
-        return
-    if start.size != size:
-        raise TrainingError(
-            f"start: the weights are those of {start.size}, not {size}; give the network that size"
-        )
-    if start.ranges != ranges:
-        raise TrainingError(
-            f"start: the weights were trained within {start.ranges}, the data are drawn from {ranges}; "
-            "generate data within the same ranges"
-        )
 
 
 def _learning_rate(state: State, settings: Settings) -> float:
     return settings.learning_rate_at(state.pulses, state.n_steps) / 2**state.setbacks
 
 
-def _go_back(state: State, steps: Steps, what: str) -> None:
-    """Return to the best weights after a divergence."""
+def _finite_losses(state: State) -> list[float]:
+    """Validation losses so far."""
+    losses = [entry["validation_loss"] for entry in state.history]
+    return [loss for loss in losses if np.isfinite(loss)]
+
+
+def _go_back(state: State, steps: Steps) -> None:
+    """Return to the best weights after a divergence, or end there."""
     state.setbacks += 1
-    if not state.best or state.setbacks > _MOST_SETBACKS:
-        raise TrainingError(
-            f"{what} at stage {state.stage + 1}, epoch {state.epoch + 1}, batch {state.batch}; lower "
-            "learning_rate or clip_norm and start again"
-        )
+    state.waited = 0
+    state.loss_sum, state.loss_count = 0.0, 0
     steps.restore(state.best)
-
-
-def _method(size: NetworkSize, settings: Settings) -> str:
-    """What computes the gradients."""
-    if settings.method == "auto":
-        return "kernels" if size.cell == "gru" and not has_accelerator() else "keras"
-    if settings.method == "kernels" and size.cell != "gru":
-        raise TrainingError(f"method='kernels' needs cell='gru', not {size.cell!r}; use method='keras'")
-    return settings.method
+    if state.setbacks > _MOST_SETBACKS:
+        state.ended = "diverged"
 
 
 def _steps(
@@ -230,11 +199,13 @@ def _steps(
     }
     if method == "keras":
         return KerasSteps(size, ranges, **common, precision=settings.precision)
-    if settings.precision != "float32":
-        raise TrainingError(f"precision={settings.precision!r} needs method='keras'; use 'float32'")
-    longest = max(stage.pulses for stage in settings.stages)
     return KernelSteps(
-        size, ranges, **common, batch_size=settings.batch_size, n_pulses=longest, n_threads=n_threads
+        size,
+        ranges,
+        **common,
+        batch_size=settings.batch_size,
+        n_pulses=settings.longest_window,
+        n_threads=n_threads,
     )
 
 
@@ -261,45 +232,53 @@ def _end_epoch(state: State, settings: Settings, steps: Steps, validation: Datas
             "pulses": state.pulses,
             "seconds": seconds,
             "learning_rate": _learning_rate(state, settings),
-            "loss": state.loss_sum / max(state.loss_count, 1),
+            "loss": state.loss_sum / state.loss_count if state.loss_count else None,
             **_validate(steps, validation, settings),
         }
-        least = min((e["validation_loss"] for e in state.history), default=np.inf)
-        if entry["validation_loss"] < least:
+        least, loss = min(_finite_losses(state), default=np.inf), entry["validation_loss"]
+        if loss < least:
             state.best, state.waited = steps.state(), 0
+        elif not np.isfinite(loss) or loss > _DIVERGED * least:
+            _go_back(state, steps)
         elif is_last:
             state.waited += 1
-        if not entry["validation_loss"] <= _DIVERGED * least:
-            _go_back(state, steps, f"the validation loss is {entry['validation_loss']:.3g}")
         state.history.append(entry | {"setbacks": state.setbacks})
         state.unchecked = state.loss_count = 0
         state.loss_sum = 0.0
     if ends_stage:
         state.stage, state.epoch = number + 1, 0
-    state.finished = (ends_stage and is_last) or (
-        settings.patience is not None and state.waited >= settings.patience
-    )
+    if not state.ended and ends_stage and is_last:
+        state.ended = "complete"
+    elif not state.ended and settings.patience is not None and state.waited >= settings.patience:
+        state.ended = "patience"
 
 
 def _validate(steps: Steps, validation: Dataset, settings: Settings) -> dict[str, Any]:
     """Errors over the validation signals in full length."""
-    sums = ErrorSums()
+    parts = []
     for start in range(0, validation.n_signals, _CHECK_BATCH):
         batch = batch_of(validation, slice(start, start + _CHECK_BATCH), validation.n_pulses)
-        sums.add(steps.outputs(batch), batch.targets)
-    errors = sums.errors()
+        parts.append(SignalErrors.of(steps.outputs(batch), batch.targets))
+    errors = SignalErrors.joined(parts)
+    signal, derivative = errors.nrmse()
     return {
-        "validation_loss": float(np.dot(settings.output_weights, errors.mean_absolute)),
-        "signal_nrmse": errors.signal,
-        "derivative_nrmse": errors.derivative,
+        "validation_loss": float(np.dot(settings.output_weights, errors.mean_absolute())),
+        "signal_nrmse": signal,
+        "derivative_nrmse": derivative,
     }
 
 
 def _card(
-    dataset: Dataset, settings: Settings, method: str, state: State, start: Weights | None
+    dataset: Dataset,
+    settings: Settings,
+    method: str,
+    state: State,
+    start: Weights | None,
+    n_threads: int,
 ) -> dict[str, Any]:
     """What the network was trained on and how."""
-    best = min(state.history, key=lambda entry: entry["validation_loss"])
+    least = min(_finite_losses(state))
+    best = next(entry for entry in state.history if entry["validation_loss"] == least)
     card = {
         "data": {"recipe": dataset.recipe, "sha256": dataset.sha256},
         "training": asdict(settings) | {"method": method},
@@ -307,7 +286,11 @@ def _card(
             "seconds": state.seconds,
             "steps": state.n_steps,
             "pulses": state.pulses,
-            "processor": platform.processor() or platform.machine(),
+            "setbacks": state.setbacks,
+            "ended": state.ended,
+            "processor": processor_name(),
+            "threads": n_threads,
+            "accelerators": accelerators() if method == "keras" else [],
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {
                 "epgbloch": __version__,
@@ -315,6 +298,6 @@ def _card(
             },
         },
         "validation": best,
-        "start": start and {name: start.card.get(name) for name in ("training", "trained", "start")},
+        "start": start and {name: start.card.get(name) for name in ("data", "training", "trained", "start")},
     }
     return json.loads(json.dumps(card))  # tuples become the lists that a file holds

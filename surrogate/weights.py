@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epgbloch import __version__
-from epgbloch._files import replacing
+from epgbloch._files import read_archive, replacing
 from surrogate.sampling import Ranges
 from surrogate.size import NetworkSize
 
@@ -109,7 +108,7 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
     """
     with open(path, "rb") as file:
         try:
-            archive = np.load(file)
+            archive = read_archive(file)
             header = json.loads(str(archive["header"]))
             if header["format"] != _FORMAT or header["format_version"] != _FORMAT_VERSION:
                 raise WeightsError(
@@ -119,9 +118,10 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
             size, ranges = NetworkSize(**header["size"]), Ranges(**header["ranges"])
             shapes = weight_shapes(size)
             arrays = tuple(archive[f"weights_{i:02d}"] for i in range(len(shapes)))
+            card = dict(header["card"])
         except WeightsError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(
                 f"{path} is not a file of weights, or a truncated or damaged one ({error}); copy it again"
             ) from error
@@ -131,4 +131,4 @@ def read_weights(path: str | os.PathLike[str]) -> Weights:
                 f"{path}: weights of shape {array.shape} ({array.dtype}) are not finite float32 numbers of "
                 f"shape {shape}, which {size} needs; copy the file again"
             )
-    return Weights(size, ranges, arrays, header["card"])
+    return Weights(size, ranges, arrays, card)

@@ -99,6 +99,7 @@ except SystemExit as end:
     [
         ("import epgbloch", {"epgbloch", "numba"}, {"tensorflow", "keras", "matplotlib"}),
         ("import dictionaries", {"dictionaries"}, {"tensorflow", "keras", "matplotlib"}),
+        ("import surrogate", {"surrogate"}, {"tensorflow", "keras", "matplotlib"}),
         (
             "import reconstruction",
             {"reconstruction"},
@@ -106,7 +107,7 @@ except SystemExit as end:
         ),
         (HELP, {"jobs", "typer"}, {"tensorflow", "keras", "matplotlib", "numpy", "numba", "scipy"}),
     ],
-    ids=["epgbloch", "dictionaries", "reconstruction", "help"],
+    ids=["epgbloch", "dictionaries", "surrogate", "reconstruction", "help"],
 )
 def test_imports_stay_light(code, expected, heavy):
     loaded = modules_after(code)

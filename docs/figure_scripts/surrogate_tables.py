@@ -1,8 +1,9 @@
 """Tables and figures of surrogate.md, from the record of `epgbloch evaluate`."""
 
-import math
-
 from figure_scripts.tables import markdown
+
+from surrogate.evaluation import trainings
+from surrogate.probes import OUTSIDE
 
 FIGURES = {
     "examples": "Signals and derivatives of the surrogate on those of the engine",
@@ -11,21 +12,12 @@ FIGURES = {
     "outside": "Error outside the ranges",
 }
 """Figures of `epgbloch evaluate` and their captions."""
-_OUTSIDE = {
-    "t1_above": ("T1 above", "ms", 1e3),
-    "t1_below": ("T1 below", "ms", 1e3),
-    "t2_above": ("T2 above", "ms", 1e3),
-    "t2_below": ("T2 below", "ms", 1e3),
-    "tr_above": ("TR above", "ms", 1e3),
-    "tr_below": ("TR below", "ms", 1e3),
-    "flip_angle_above": ("flip angle above", "°", 180 / math.pi),
-}
 _BOTH = ("signal", "derivatives")
 
 
 def joined(records):
     """Return the first of the records {network: record}, with what the table of networks needs of all."""
-    keys = ("weights", "parameters", "trained", "all", "families")
+    keys = ("weights", "parameters", "training", "trained", "start", "all", "families")
     networks = {name: {key: record[key] for key in keys} for name, record in records.items()}
     return next(iter(records.values())) | {"networks": networks}
 
@@ -36,7 +28,7 @@ def tables(record):
         f"{name}_figure": f"![{caption}](figures/surrogate_{name}.png)" for name, caption in FIGURES.items()
     }
     return images | {
-        "training": markdown(("", ""), _training(record)),
+        "training": markdown(("", ""), [*_training(record)]),
         "networks": markdown(
             ("network", "layers", "parameters", "training", "all", *map(_family, record["families"])),
             [*_networks(record["networks"])],
@@ -65,23 +57,35 @@ def tables(record):
 
 
 def _training(record):
-    network, trained, training, test = (record[k] for k in ("weights", "trained", "training", "test"))
-    stages = ", ".join(f"{stage['epochs']} x {stage['pulses']} pulses" for stage in training["stages"])
-    return [
-        (
-            "network",
-            f"{network['layers']} layers of {network['units']} ({network['cell'].upper()}), "
-            f"{record['parameters']:,} parameters",
-        ),
-        (
-            "signals",
-            f"{training['training_signals']:,} to train, {training['validation_signals']:,} to choose the "
-            f"weights, {test['signals']:,} to test",
-        ),
-        ("epochs", stages),
-        ("work", f"{trained['pulses']:.2g} pulses in {trained['steps']:,} steps of {training['batch_size']}"),
-        ("time", f"{trained['seconds'] / 60:.0f} minutes ({trained['processor']})"),
-    ]
+    network, test, every = record["weights"], record["test"], trainings(record)
+    last = every[-1]["training"]
+    yield (
+        "network",
+        f"{network['layers']} layers of {network['units']} ({network['cell'].upper()}), "
+        f"{record['parameters']:,} parameters",
+    )
+    yield (
+        "signals",
+        f"{last['training_signals']:,} to train, {last['validation_signals']:,} to choose the weights, "
+        f"{test['signals']:,} to test",
+    )
+    for number, each in enumerate(every, 1):
+        training, trained = each["training"], each["trained"]
+        stages = ", ".join(f"{stage['epochs']} x {stage['pulses']} pulses" for stage in training["stages"])
+        yield (
+            f"training {number}" if len(every) > 1 else "training",
+            f"{stages}: {trained['pulses']:.2g} pulses in {trained['steps']:,} steps of "
+            f"{training['batch_size']}, learning rate {training['learning_rate']:g}",
+        )
+    processors = ", ".join(dict.fromkeys(each["trained"]["processor"] for each in every))
+    yield (
+        "in all",
+        f"{sum(each['trained']['pulses'] for each in every):.2g} pulses, {_minutes(record)} ({processors})",
+    )
+
+
+def _minutes(record):
+    return f"{sum(each['trained']['seconds'] for each in trainings(record)) / 60:.0f} min"
 
 
 def _networks(networks):
@@ -91,7 +95,7 @@ def _networks(networks):
             name,
             f"{size['layers']} of {size['units']}",
             f"{entry['parameters']:,}",
-            f"{entry['trained']['seconds'] / 60:.0f} min",
+            _minutes(entry),
             *(" / ".join(_percents(e["nrmse"])) for e in (entry["all"], *entry["families"].values())),
         )
 
@@ -118,7 +122,7 @@ def _conditions(record):
 
 def _outside(record):
     for name, entries in record["outside"].items():
-        title, unit, factor = _OUTSIDE[name]
+        title, unit, factor = OUTSIDE[name]
         cells = [" / ".join(_percents(entry["nrmse"])) for entry in entries]
         limit = f"{title} {entries[0]['value'] * factor:.5g} {unit}"
         yield limit, *cells, *[""] * (5 - len(cells))

@@ -1,12 +1,16 @@
 """Stored dictionaries must be those that the protocol describes."""
 
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from dictionaries import write_dictionary
 from jobs.console import Console
-from jobs.dictionary import check_rank, run_dictionary, stored_dictionary
+from jobs.dictionary import check_rank, make_dictionary, run_dictionary, stored_dictionary
 from jobs.protocol import load_protocol
+from surrogate import write_weights
 
 PROTOCOL = """
 sequence: {flip_angle_deg: [20, 40, 60, 30, 20, 10], tr_ms: 10, te_ms: 4}
@@ -56,6 +60,25 @@ def read(tmp_path, stored):
 def test_dictionary_that_fits(read, old, new, rank):
     dictionary = read(old, new, rank)
     assert (dictionary.n_atoms, dictionary.rank) == (dictionary.grid.n_atoms, 3)
+
+
+def test_name_of_the_network_does_not_matter(tmp_path):
+    """The same weights in another file."""
+    network = 'surrogate: {network: "%s"}\n'
+    text = PROTOCOL[: PROTOCOL.index("engine")].replace("te_ms: 4}", "te_ms: 5, pulse: {shape: gaussian, "
+        "duration_ms: 1, slice_thickness_mm: 3}}")  # fmt: skip
+    (tmp_path / "protocol.yaml").write_text(text + network % "small")
+    protocol = load_protocol(tmp_path / "protocol.yaml")
+    write_weights(tmp_path / "mine.npz", protocol.model.weights)
+    write_dictionary(tmp_path / "d.h5", make_dictionary(protocol, Console(quiet=True)))
+    (tmp_path / "protocol.yaml").write_text(text + network % "mine.npz")
+    protocol = load_protocol(tmp_path / "protocol.yaml")
+    assert stored_dictionary(tmp_path / "d.h5", protocol, None).model["network"] == "small"
+    weights = protocol.model.weights
+    arrays = tuple(array + np.float32(1e-3) for array in weights.arrays)
+    write_weights(tmp_path / "mine.npz", replace(weights, arrays=arrays))
+    with pytest.raises(ValueError, match=r"not the dictionary of .*: sha256 is .* section surrogate"):
+        stored_dictionary(tmp_path / "d.h5", load_protocol(tmp_path / "protocol.yaml"), None)
 
 
 @pytest.mark.parametrize(

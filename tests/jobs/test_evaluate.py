@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
     generate_dataset(path / "data.h5", RECIPE)
     size = NetworkSize(1, 4)
     arrays = tuple(v.numpy() for v in network_variables(build_network(size, RECIPE.ranges, 3)))
+    before = {"stages": [{"pulses": 150, "epochs": 2}], "learning_rate": 7e-3}
     card = {
         "data": {"recipe": json.loads(json.dumps(RECIPE.to_dict())), "sha256": ""},
         "training": {
@@ -36,8 +37,15 @@ def folder(tmp_path_factory):
             "validation_signals": 3,
             "batch_size": 5,
             "stages": [{"pulses": 101, "epochs": 1}],
+            "learning_rate": 1e-3,
         },
-        "trained": {"seconds": 1.0, "pulses": 1e6, "steps": 100, "processor": "none"},
+        "trained": {"seconds": 120.0, "pulses": 1e6, "steps": 100, "processor": "none"},
+    }
+    card["start"] = {
+        "data": card["data"],
+        "training": card["training"] | before,
+        "trained": {"seconds": 180.0, "pulses": 2e6, "steps": 300, "processor": "none"},
+        "start": None,
     }
     write_weights(path / "weights.npz", Weights(size, RECIPE.ranges, arrays, card))
     return path
@@ -79,7 +87,7 @@ def test_numbers_tables_and_figures(folder, tmp_path, quick, capsys):
     assert f"{100 * entry['nrmse'][0]:.3f} %" in line
     assert "5.155 %" in line
     assert "NRMSE: root of the summed squared errors" in output.out
-    for text in ("varying times", "150 pulses", "two families", "T2 beyond", "180 degrees"):
+    for text in ("varying times", "150 pulses", "two families", "T2 above", "180 °", "TE above", "0.7 TR"):
         assert text in output.out
     assert "Evaluating 11 signals x 101 pulses" in output.err
 
@@ -96,6 +104,13 @@ def test_record_fills_the_page_of_the_surrogate(folder, tmp_path, quick, monkeyp
     line = f"| SplineNoise11 | {100 * own[0]:.3f} % | 1.285 % | no | {100 * own[1]:.3f} % | 2.037 % | no |"
     assert line in content["table1"].splitlines()
     assert [row.split(" | ")[0] for row in content["networks"].splitlines()[2:]] == ["| mine", "| other"]
+    assert (
+        "| training 1 | 2 x 150 pulses: 2e+06 pulses in 300 steps of 5, learning rate 0.007 |"
+        in (content["training"])
+    )
+    assert "| training 2 | 1 x 101 pulses: 1e+06 pulses" in content["training"]
+    assert "| in all | 3e+06 pulses, 5 min (none) |" in content["training"]
+    assert content["networks"].splitlines()[2].split(" | ")[3] == "5 min"
     beyond = record["outside"]["t2_above"][1]["nrmse"]
     cells = content["outside"].splitlines()[4].split(" | ")
     assert cells[0] == "| T2 above 2000 ms"

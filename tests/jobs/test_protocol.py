@@ -372,7 +372,7 @@ def other(section, **values):
         (dictionary(t1_ms={"log": [100, 1000]}), r"dictionary\.t1_ms\.log: takes"),
         (other("engine", n_states=9) | {"surrogate": {}}, "surrogate: one model makes the signals; remove"),
         (other("surrogate", network="larg"), r"surrogate\.network: .*none of the shipped networks .*small"),
-        (other("surrogate", network="none.npz"), r"surrogate\.network: .*No such file"),
+        (other("surrogate", network="none.npz"), r"surrogate\.network: [^\[]*none\.npz: No such file"),
         (other("surrogate", network=3), r"surrogate\.network: must be a name or a file"),
         (other("surrogate", extrapolate=1), r"surrogate\.extrapolate: must be true or false"),
         (dictionary(t1_ms={"log": [9, 3, 5]}), r"t1_ms\.log: start=9.0 must be less"),

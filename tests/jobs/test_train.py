@@ -8,6 +8,7 @@ import pytest
 from jobs.console import Console
 from jobs.train import run_train
 from surrogate import NetworkSize, read_weights
+from surrogate.steps import KernelSteps
 
 TRAINING = """
 data: {file: data.h5, signals: 20, pulses: 101, engine: {n_states: 6, n_subslices: 8}}
@@ -57,6 +58,37 @@ def test_second_run_uses_the_data_and_the_checkpoint(tmp_path, training):
     assert again.card["trained"]["seconds"] == first.card["trained"]["seconds"]
     for a, b in zip(again.arrays, first.arrays, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_card_tells_the_trainings_before(tmp_path, training):
+    first = run(training, tmp_path / "first")
+    training.write_text(TRAINING.replace("units: 6", "units: 6, start: first/weights.npz"))
+    card = run(training, tmp_path / "second")
+    assert card["start"] == {name: first[name] for name in ("data", "training", "trained", "start")}
+    assert read_weights(tmp_path / "second" / "weights.npz").card == card
+
+
+def test_training_that_keeps_diverging_says_so(tmp_path, training, monkeypatch, capsys):
+    step, n_steps = KernelSteps.step, []
+
+    def broken(*arguments):
+        n_steps.append(1)
+        return step(*arguments) if len(n_steps) < 8 else np.nan  # after the first validation
+
+    monkeypatch.setattr(KernelSteps, "step", broken)
+    training.write_text(TRAINING.replace("epochs: 2", "epochs: 9"))
+    run(training, tmp_path / "out", quiet=False)
+    output = capsys.readouterr().err
+    assert "notice: the training diverged 9 times and ended with its best weights" in output
+    assert "loss none; validation" in output
+    assert (tmp_path / "out" / "weights.npz").exists()
+
+
+def test_mistakes_are_found_before_data_are_made(tmp_path, training):
+    training.write_text(TRAINING.replace("validation_signals: 4", "validation_signals: 7"))
+    with pytest.raises(ValueError, match="exceed the 20 signals of the data set"):
+        run(training, tmp_path / "out")
+    assert os.listdir(tmp_path) == ["training.yaml"]
 
 
 def test_data_of_another_recipe_are_refused(tmp_path, training):

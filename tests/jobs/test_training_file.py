@@ -1,5 +1,6 @@
 """Training files are read in SI units, and mistakes in them are named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from epgbloch import EPGBloch, RFPulse
 from jobs.protocol_values import ProtocolError
 from jobs.training_file import load_training_file
-from surrogate import NetworkSize, Ranges, Recipe
+from surrogate import GRUSurrogate, NetworkSize, Ranges, Recipe, write_weights
 from surrogate.settings import Settings, Stage
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "training.yaml"
@@ -79,6 +80,25 @@ def test_every_key_arrives(tmp_path):
     assert file.checkpoint_seconds == 120
 
 
+def test_half_precision_needs_keras(tmp_path, monkeypatch):
+    text = FULL.replace("lstm", "gru").replace("method: keras", "method: auto")
+    monkeypatch.setattr("surrogate.steps.accelerators", lambda: ["gpu:0"])
+    assert load(tmp_path, text).settings.precision == "mixed_float16"
+    monkeypatch.setattr("surrogate.steps.accelerators", list)
+    with pytest.raises(ProtocolError, match="precision='mixed_float16' needs method='keras'"):
+        load(tmp_path, text)
+
+
+def test_training_starts_from_a_shipped_network_or_a_file(tmp_path):
+    text = SHORT + "network: {layers: 3, units: 32, start: %s}\n"
+    published = GRUSurrogate("published").weights
+    assert load(tmp_path, text % "published").start.digest() == published.digest()
+    mine = replace(published, arrays=tuple(2 * array for array in published.arrays))
+    write_weights(tmp_path / "mine.npz", mine)
+    assert load(tmp_path, text % "mine.npz").start.digest() == mine.digest() != published.digest()
+    assert load(tmp_path, SHORT).start is None
+
+
 def test_defaults_are_those_of_the_packages(tmp_path):
     file = load(tmp_path, SHORT)
     assert file.recipe.to_dict() == Recipe().to_dict()
@@ -91,7 +111,8 @@ def test_example_is_valid_and_lists_every_key():
     assert file.recipe.to_dict() == Recipe().to_dict()
     text = EXAMPLE.read_text()
     uncommented = "\n".join(line.replace("# ", "", 1) for line in text.splitlines())
-    for key in ("signals", "pulses", "seed", "ranges", "pulse", "engine", "layers", "units", "cell"):
+    keys = ("signals", "pulses", "seed", "ranges", "pulse", "engine", "layers", "units", "cell", "start")
+    for key in keys:
         assert f" {key}:" in uncommented
     for name in Settings.__dataclass_fields__:
         assert f" {name}:" in uncommented
@@ -153,6 +174,13 @@ def test_commented_defaults_of_the_example_are_the_defaults(tmp_path):
         ("layers: 2", "layers: two", r"network\.layers: must be a whole number"),
         ("output_weights: [1, 2, 3]", "output_weights: [1, 2]", r"training: output_weights=.* three numbers"),
         ("method: keras", "method: tensorflow", r"training\.method: must be one of auto, kernels, keras"),
+        ("training_signals: 40", "training_signals: 43", "training_signals=43 and .* exceed the 50 signals"),
+        ("pulses: 40, epochs: 3", "pulses: 121, epochs: 3", "windows of 121 pulses are longer than"),
+        ("method: keras", "method: kernels", "method='kernels' needs cell='gru'"),
+        ("lstm}", "lstm, start: 3}", r"network\.start: must be a name or a file of weights"),
+        ("lstm}", "lstm, start: large}", r"network\.start: .* none of the shipped networks"),
+        ("lstm}", "lstm, start: none.npz}", r"network\.start: [^\[]*none\.npz: No such file"),
+        ("lstm}", "gru, start: small}", "start: the weights are those of .*, not .*layers=2, units=24"),
         ("clip_norm: 0.5", "clip_norm: 0", r"training\.clip_norm: must be finite and above 0; got 0"),
     ],
 )

@@ -1,5 +1,6 @@
 """Checkpoints hold everything, or are refused."""
 
+import json
 import os
 
 import numpy as np
@@ -12,9 +13,13 @@ IDENTITY = {"data": "abc", "size": {"layers": 2}, "stages": ({"pulses": 3},)}
 
 @pytest.fixture
 def state():
+    """No value is the default."""
     arrays = [np.arange(3, dtype=np.float32), np.array(5), np.ones((2, 2))]
-    state = State(arrays, best=[np.zeros(2)], stage=1, epoch=2, seconds=1.5, history=[{"loss": 0.1}])
+    state = State(arrays, best=[np.zeros(2)], setbacks=3, stage=1, epoch=2, waited=4, seconds=1.5)
+    state.ended, state.history = "patience", [{"loss": None}]
     state.count(100, 0.25)
+    for name, value in vars(State([], [])).items():
+        assert getattr(state, name) != value or name in ("steps", "best")
     return state
 
 
@@ -32,6 +37,19 @@ def test_round_trip(tmp_path, state):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
     assert os.listdir(tmp_path) == ["c.npz"]
+
+
+def test_former_format_is_refused(tmp_path, state):
+    """It had no number, and kept less of the best state."""
+    path = tmp_path / "c.npz"
+    write_checkpoint(path, state, IDENTITY)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(str(arrays.pop("header")))
+    del header["format_version"]
+    np.savez(path, header=json.dumps(header), **arrays)
+    with pytest.raises(CheckpointError, match=r"another version of epgbloch.*; remove it or choose another"):
+        read_checkpoint(path, IDENTITY)
 
 
 def test_missing_file_is_no_state(tmp_path):
@@ -52,7 +70,11 @@ def test_damage_is_found(tmp_path, state):
     path = tmp_path / "c.npz"
     write_checkpoint(path, state, IDENTITY)
     image = path.read_bytes()
-    for damaged in (image[:-20], b"", b"text"):
+    directory = image.index(b"PK\x01\x02")
+    encrypted, compressed = bytearray(image), bytearray(image)
+    encrypted[directory + 8] |= 1  # which zipfile reports as RuntimeError
+    compressed[directory + 10] = 99  # NotImplementedError
+    for damaged in (image[:-20], b"", b"text", encrypted, compressed):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match="not a checkpoint, or a damaged one"):
             read_checkpoint(path, IDENTITY)

@@ -3,7 +3,6 @@
 import numpy as np
 
 from surrogate.errors import SignalErrors
-from surrogate.metrics import ErrorSums
 
 
 def random_pair(n_signals=6, n_pulses=11):
@@ -12,13 +11,15 @@ def random_pair(n_signals=6, n_pulses=11):
     return (truth + 0.1 * rng.normal(size=truth.shape)).astype(np.float32), truth
 
 
-def test_nrmse_is_that_of_the_validation():
-    outputs, truth = random_pair()
-    sums = ErrorSums()
-    sums.add(outputs, truth)
-    expected = (sums.errors().signal, sums.errors().derivative)
-    # that one squares in float32
-    np.testing.assert_allclose(SignalErrors.of(outputs, truth).nrmse(), expected, rtol=1e-6)
+def test_errors_over_all_signals():
+    outputs, truth = (array.astype(float) for array in random_pair())
+    errors, norm = SignalErrors.of(outputs, truth), np.linalg.norm
+    expected = [
+        norm((outputs - truth)[..., columns]) / norm(truth[..., columns])
+        for columns in (slice(1), slice(1, 3))
+    ]
+    np.testing.assert_allclose(errors.nrmse(), expected, rtol=1e-12)  # double precision
+    np.testing.assert_allclose(errors.mean_absolute(), np.abs(outputs - truth).mean(axis=(0, 1)), rtol=1e-12)
 
 
 def test_errors_of_single_signals():
@@ -48,4 +49,5 @@ def test_selections_and_parts():
     assert errors[rows].summary() == SignalErrors.of(outputs[rows], truth[rows]).summary()
     parts = [SignalErrors.of(outputs[part], truth[part]) for part in (slice(2), slice(2, 6))]
     assert SignalErrors.joined(parts).summary() == errors.summary()
+    np.testing.assert_array_equal(SignalErrors.joined(parts).mean_absolute(), errors.mean_absolute())
     assert errors.summary()["signals"] == 6

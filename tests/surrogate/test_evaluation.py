@@ -19,6 +19,8 @@ from surrogate.evaluation import (
     evaluate_dataset,
     held_out_rows,
     recipe_of,
+    trained_signals,
+    unseen_seed,
 )
 from surrogate.network import build_network, network_of, network_variables
 
@@ -61,6 +63,25 @@ def test_all_signals_of_another_seed_are_held_out(dataset, recipe):
     assert held_out_rows(weights, dataset).size == 24
 
 
+def test_signals_of_earlier_trainings_are_not_held_out(dataset, recipe):
+    """Trained on seed 5 (the data set), then on 6, 6 again with data that are not told, and 9."""
+
+    def card(seed, n_training, start=None):
+        data = None if seed is None else {"recipe": {"seed": seed}}
+        training = {"training_signals": n_training, "validation_signals": 2}
+        return {"data": data, "training": training, "trained": {}, "start": start}
+
+    weights = untrained(NetworkSize(1, 4), replace(recipe, seed=9))
+    chain = card(6, 3, card(None, 8, card(5, 10)))
+    weights = replace(weights, card=weights.card | {"start": chain})
+    assert trained_signals(weights) == {9: 13, 6: 10, 5: 12}
+    assert unseen_seed(weights) == 10
+    np.testing.assert_array_equal(held_out_rows(weights, dataset), range(12, 24))
+    chain["training"] = None
+    with pytest.raises(EvaluationError, match="how the weights were trained that they were started from"):
+        held_out_rows(weights, dataset)
+
+
 def test_too_few_held_out_signals(dataset, recipe):
     with pytest.raises(EvaluationError, match=r"4 of 24 signals .* of family piece_constant5; give"):
         held_out_rows(untrained(NetworkSize(1, 4), recipe, 16, 4), dataset)
@@ -85,7 +106,8 @@ def test_data_of_another_kind_are_refused(dataset, recipe, change, name):
     [
         RFPulse.gaussian(1e-3, 5e-3, time_bandwidth_product=2.5),
         RFPulse.sinc(8e-4, 3e-3),
-        RFPulse.rectangular(5e-4),
+        RFPulse.rectangular(5e-4, n_steps=50),
+        RFPulse.from_samples([1.0, 2.5, 1.0, 0.5], 1e-3, 2e3, 3e-3, center=4e-4),
     ],
     ids=lambda pulse: pulse.name,
 )
@@ -102,10 +124,13 @@ def test_weights_without_recipe_are_refused(recipe, card):
         recipe_of(weights)
 
 
-def test_pulse_of_samples_is_refused():
-    pulse = RFPulse.from_samples([1.0, 2.0, 1.0], 1e-3, 2e3, 3e-3)
-    weights = untrained(NetworkSize(1, 4), Recipe(24, 120, 5, pulse=pulse))
-    with pytest.raises(EvaluationError, match="RF pulse of samples of its own"):
+def test_first_cards_have_the_default_waveform(recipe):
+    values = recipe.to_dict()
+    del values["pulse"]["waveform"]
+    weights = replace(untrained(NetworkSize(1, 4), recipe), card={"data": {"recipe": values}})
+    assert recipe_of(weights).pulse.fingerprint() == recipe.pulse.fingerprint()
+    values["pulse"]["fingerprint"] = RFPulse.gaussian(2e-3, 3e-3).fingerprint()
+    with pytest.raises(EvaluationError, match="does not hold their RF pulse of fingerprint"):
         recipe_of(weights)
 
 
@@ -163,6 +188,15 @@ def test_map_bins_by_logarithm():
     for name in ("signal", "derivative"):
         values = np.array(found[name], float)
         np.testing.assert_allclose(values, [[0.1, np.nan], [0.2, 0.3]])
+
+
+def test_map_of_a_fixed_time_has_one_bin():
+    ranges = Ranges(t1=(1.0, 1.0), t2=(0.01, 1.0))
+    t1, t2 = np.ones(3, np.float32), np.array([0.02, 0.05, 0.5], np.float32)
+    found = error_map(made_errors([0.1, 0.1, 0.2]), t1, t2, ranges, n_bins=2)
+    assert found["t1_edges"][0] < 1 < found["t1_edges"][1]
+    assert found["counts"] == [[2, 1]]
+    np.testing.assert_allclose(found["signal"], [[0.1, 0.2]])
 
 
 def test_subsets_of_data_sets_are_data_sets(dataset):

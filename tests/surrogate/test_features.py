@@ -36,6 +36,14 @@ def test_initial_state_without_inversion():
     assert state.dtype == np.float32
 
 
+def test_inputs_that_do_not_vary_are_normalised_to_zero():
+    ranges = Ranges(t1=(1.0, 1.0), t2=(0.1, 0.1), tr=(8e-3, 8e-3), te_over_tr=(0.5, 0.5))
+    center, half_width = normalisation(ranges)
+    np.testing.assert_array_equal(half_width[:4], 1)
+    values = pulse_features([1.0], [0.1], 8e-3, 4e-3, np.zeros(3))
+    np.testing.assert_allclose(((values - center) / half_width)[..., :4], 0, atol=1e-6)  # float32
+
+
 def test_normalisation_maps_ranges_to_one():
     ranges = Ranges()
     center, half_width = normalisation(ranges)

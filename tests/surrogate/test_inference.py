@@ -50,6 +50,16 @@ def test_signals_do_not_depend_on_their_neighbours(random_weights, size):
         np.testing.assert_array_equal(part, whole[start:stop])
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 60])
+def test_threads_do_not_change_a_bit(random_weights, n_threads):
+    weights = random_weights()
+    inference = Inference(weights)
+    pulses, initial = inputs(weights.ranges, 53, 40)
+    np.testing.assert_array_equal(
+        inference.outputs_on(n_threads, pulses, initial), inference.outputs(pulses, initial)
+    )
+
+
 def test_other_cells_are_refused(random_weights):
     weights = random_weights(NetworkSize(1, 4, "lstm"))
     with pytest.raises(ValueError, match="weights: the network has cell='lstm', but only 'gru' has kernels"):

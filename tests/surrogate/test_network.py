@@ -123,6 +123,29 @@ expected = values.pop("outputs")
 network = build_network(NetworkSize(2, 8), Ranges())
 network.set_weights([values.pop(f"w{i}") for i in range(len(network.get_weights()))])
 np.testing.assert_allclose(network.predict_on_batch(values), expected, atol=1e-5)
+
+from surrogate.batches import Batch
+from surrogate.steps import KerasSteps, KernelSteps, accelerators
+batch = Batch(values["pulses"], values["initial"], expected)
+options = {"output_weights": (1.0, 1.0, 1.0), "clip_norm": 0.1, "seed": 4}
+steps = KerasSteps(NetworkSize(2, 8), Ranges(), **options, precision="float32")
+first, start = steps.state(), tuple(steps.weights())
+losses = [steps.step(batch, 1e-2) for _ in range(5)]
+assert losses[-1] < 0.95 * losses[0]
+ours = KernelSteps(
+    NetworkSize(2, 8),
+    Ranges(),
+    **options,
+    start=tuple(steps.weights()),
+    batch_size=len(expected),
+    n_pulses=expected.shape[1],
+    n_threads=1,
+)
+np.testing.assert_allclose(steps.outputs(batch), ours.outputs(batch), atol=1e-5)  # float32
+steps.restore(first)
+assert all(map(np.array_equal, steps.weights(), start))
+assert steps.step(batch, 1e-2) == losses[0]
+assert all(name.startswith(("gpu:", "tpu:")) for name in accelerators())
 """
 
 

@@ -9,23 +9,21 @@ from epgbloch import RFPulse, Tissue
 from surrogate import NetworkSize, Ranges, draw
 from surrogate.batches import batch_of
 from surrogate.evaluation import Predictor
-from surrogate.network import build_network, network_variables
-from surrogate.probes import FACTORS, LENGTHS, Probes, _inputs
-from surrogate.weights import Weights
+from surrogate.features import network_inputs
+from surrogate.probes import FACTORS, LENGTHS, OUTSIDE, Probes
 
 
 @pytest.fixture(scope="module")
-def probes(recipe):
-    size = NetworkSize(1, 4)
-    arrays = tuple(v.numpy() for v in network_variables(build_network(size, recipe.ranges, 3)))
-    return Probes(Predictor(Weights(size, recipe.ranges, arrays, {})), recipe, n_signals=5)
+def probes(recipe, random_weights):
+    unseen = replace(recipe, seed=recipe.seed + 1)
+    return Probes(Predictor(random_weights(NetworkSize(1, 4))), unseen, n_signals=5)
 
 
 def test_inputs_and_truth_are_those_of_the_data_set(probes, dataset, recipe):
     drawn = [draw(recipe.seed, i, recipe.n_pulses, recipe.pulse, recipe.ranges) for i in range(24)]
     cases = [(one.sequence, one.tissue) for one in drawn]
     batch = batch_of(dataset, slice(None), recipe.n_pulses)
-    pulses, initial = _inputs(cases)
+    pulses, initial = map(np.concatenate, zip(*(network_inputs(*case) for case in cases), strict=True))
     np.testing.assert_allclose(pulses, batch.pulses, rtol=1e-6, atol=1e-7)  # the data set rounds to float32
     np.testing.assert_allclose(initial, batch.initial, rtol=1e-6, atol=1e-7)
     outputs, truth = probes.compare(cases)
@@ -36,13 +34,18 @@ def test_inputs_and_truth_are_those_of_the_data_set(probes, dataset, recipe):
 
 def test_b1_scales_the_flip_angles(probes):
     sequence, tissue = probes.draws(101)[0]
-    (pulses, _), (plain, _) = (_inputs([(sequence, Tissue(tissue.t1, tissue.t2, b1=b1))]) for b1 in (0.8, 1))
+    pulses, plain = (network_inputs(sequence, Tissue(tissue.t1, tissue.t2, b1=b1))[0] for b1 in (0.8, 1))
     np.testing.assert_allclose(pulses[..., 4], 0.8 * plain[..., 4], rtol=1e-6)  # float32
 
 
 def test_no_case_is_of_the_training(probes, recipe):
-    trained = {float(draw(recipe.seed, i, 101, None, recipe.ranges).tissue.t1[0]) for i in range(24)}
-    assert not trained & {float(tissue.t1[0]) for _, tissue in probes.draws(101)}
+    trained, tested = (
+        {float(draw(seed, i, 101, None, recipe.ranges).tissue.t1[0]) for i in range(24)}
+        for seed in (recipe.seed, probes.recipe.seed)
+    )
+    drawn = {float(tissue.t1[0]) for _, tissue in probes.draws(101)}
+    assert not drawn & trained
+    assert not drawn & tested  # nor of the test signals, which have the same seed
 
 
 def test_lengths(probes):
@@ -97,6 +100,14 @@ def test_outside_moves_one_quantity(probes, recipe, monkeypatch):
     for sequence, tissue in by_name["tr_above", 1.5]:
         np.testing.assert_allclose(sequence.tr, 0.03)
         assert recipe.ranges.t1[0] <= tissue.t1[0] <= recipe.ranges.t1[1]
+    for sequence, _ in by_name["te_over_tr_below", 2.0]:
+        np.testing.assert_allclose(sequence.te, 0.15 * sequence.tr)
+    for sequence, _ in by_name["inversion_time_above", 1.1]:
+        assert sequence.inversion_time == pytest.approx(0.055)
+        assert recipe.ranges.inversion_efficiency[0] <= sequence.inversion_efficiency <= 1
+    for sequence, _ in by_name["inversion_efficiency_below", 1.5]:
+        assert sequence.inversion_efficiency == pytest.approx(0.6)
+        assert sequence.inversion_time is not None
     largest = max(s.flip_angle.max() for s, _ in by_name["flip_angle_above", 1.5])
     assert recipe.ranges.largest_flip_angle < largest <= 1.5 * recipe.ranges.largest_flip_angle
 
@@ -116,6 +127,10 @@ def test_what_cannot_be_is_left_out(probes, recipe, monkeypatch):
     assert found["t2_above"] == [1.0, 1.1]
     assert found["tr_below"] == [1.0, 1.1]  # 0.3 TR are 1.2 and 1.09 ms; half of the pulse takes 1 ms
     assert found["flip_angle_above"] == [1.0, 1.1, 1.25]
+    assert found["te_over_tr_above"] == [1.0]  # 0.77 TR leave 0.92 ms
+    assert found["inversion_time_below"] == [1.0, 1.1, 1.25, 1.5, 2.0]
+    assert found["inversion_efficiency_below"] == [1.0, 1.1, 1.25, 1.5, 2.0]
+    assert found.keys() == OUTSIDE.keys()
 
 
 def test_examples_hold_both_traces(probes):

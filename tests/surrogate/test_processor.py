@@ -46,15 +46,12 @@ def keras_loss_and_gradient(size, weights, pulses, initial, targets):
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_outputs_loss_and_gradient_agree_with_keras(size):
+def test_loss_and_gradient_agree_with_keras(size):
     weights, (pulses, initial, targets) = weights_of(size), data(7, 40)
-    outputs, loss, gradient = keras_loss_and_gradient(size, weights, pulses, initial, targets)
+    _, loss, gradient = keras_loss_and_gradient(size, weights, pulses, initial, targets)
     packing = Packing(size)
     kernels = Kernels(packing, 7, 40, 2)
     flat = packing.pack(weights)
-    np.testing.assert_allclose(
-        kernels.outputs(flat, pulses, initial), outputs, atol=1e-5
-    )  # float32, 40 steps
     own_loss, own_gradient = kernels.gradient(flat, pulses, initial, targets, SCALE)
     assert own_loss == pytest.approx(loss, rel=1e-6)  # float32 sums
     # Both biases of z and of r have the derivative of their sum.
@@ -83,7 +80,6 @@ def test_threads_change_rounding_only(n_threads):
     packing = Packing(NetworkSize(2, 16))
     flat, values = packing.pack(weights_of(NetworkSize(2, 16))), data(7, 12)
     one, several = Kernels(packing, 7, 12, 1), Kernels(packing, 7, 12, n_threads)
-    np.testing.assert_allclose(several.outputs(flat, *values[:2]), one.outputs(flat, *values[:2]), atol=1e-6)
     loss, gradient = one.gradient(flat, *values, SCALE)
     for _ in range(2):
         other_loss, other = several.gradient(flat, *values, SCALE)

@@ -106,14 +106,24 @@ def test_keys_tell_signals_apart():
         ({"t2": (0.2, 0.1)}, "t2=.* must be"),
         ({"tr": (0.0, 1.0)}, "tr=.* must be"),
         ({"t1": (0.1, 1.0), "t2": (0.2, 1.0)}, "leaves none below"),
+        ({"t1": (1.0, 1.0), "t2": (1.0, 2.0)}, "at or above t1=1.0 s, the only one"),
         ({"te_over_tr": (0.5, 1.0)}, "te_over_tr"),
         ({"inversion_efficiency": (0.5, 1.1)}, "inversion_efficiency"),
         ({"largest_flip_angle": 0.0}, "largest_flip_angle=0 must be positive"),
+        ({"largest_flip_angle": 6.3}, "largest_flip_angle=6.3 must be at most 2 pi"),
     ],
 )
 def test_impossible_ranges_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         Ranges(**values)
+
+
+def test_ranges_that_are_points():
+    ranges = Ranges(t1=(0.3, 0.3), t2=(0.3, 0.3), tr=(0.01, 0.01), te_over_tr=(0.5, 0.5))
+    for index in range(10):
+        drawn = draw(0, index, 101, None, ranges)
+        assert drawn.tissue.t1[0] == drawn.tissue.t2[0] == pytest.approx(0.3)
+        np.testing.assert_allclose(drawn.sequence.tr, 0.01)
 
 
 def test_ranges_as_plain_values():

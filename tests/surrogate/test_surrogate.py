@@ -9,6 +9,7 @@ import pytest
 import surrogate.surrogate
 from dictionaries import Grid, generate, log_axis, match
 from epgbloch import RFPulse, Sequence, SignalModel, Tissue
+from epgbloch.model import identity
 from surrogate import (
     GRUSurrogate,
     NetworkSize,
@@ -149,6 +150,7 @@ def test_settings_identify_the_network(tmp_path, random_weights):
     assert GRUSurrogate(random_weights(), n_threads=5, extrapolate=True).settings() == settings
     named = GRUSurrogate(write_weights(tmp_path / "mine.npz", weights)).settings()
     assert named == settings | {"network": "mine"}
+    assert identity(named) == identity(settings)
     others = [
         random_weights(seed=1),
         replace(weights, ranges=Ranges(t1=(0.2, 5.0))),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import surrogate.training
-from surrogate import NetworkSize, Ranges, Weights
+from surrogate import NetworkSize, Ranges, Weights, generate_dataset, read_dataset
 from surrogate.checkpoint import CheckpointError
 from surrogate.network import network_of
 from surrogate.settings import Settings, Stage
@@ -64,7 +64,10 @@ def test_card_tells_data_settings_and_errors(finished, dataset):
     assert weights.card["data"]["recipe"]["seed"] == 5
     assert weights.card["training"]["batch_size"] == 5
     assert weights.card["training"]["method"] == "kernels"
-    assert weights.card["trained"]["steps"] == 21
+    trained = weights.card["trained"]
+    assert (trained["steps"], trained["threads"], trained["accelerators"]) == (21, 1, [])
+    assert (trained["setbacks"], trained["ended"]) == (0, "complete")
+    assert trained["processor"].endswith(f", {os.cpu_count()} cores")
     assert weights.size == SIZE
 
 
@@ -137,7 +140,7 @@ train(
 """
 
 
-def test_killed_training_continues_exactly(tmp_path, dataset_path, dataset, finished):
+def test_killed_training_continues_exactly(tmp_path, dataset_path, dataset, finished, monkeypatch):
     path = tmp_path / "c.npz"
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, dataset_path, path],
@@ -148,8 +151,11 @@ def test_killed_training_continues_exactly(tmp_path, dataset_path, dataset, fini
         for _ in range(8):
             child.stdout.readline()
         child.send_signal(signal.SIGKILL)
-    assert path.exists()
+    n_steps, step = [], KernelSteps.step
+    monkeypatch.setattr(KernelSteps, "step", lambda *arguments: n_steps.append(1) or step(*arguments))
     assert_same(train(dataset, SIZE, SETTINGS, path), finished[0])
+    assert len(n_steps) <= 21 - 8  # of 21, those that were reported are not done again
+    assert os.listdir(tmp_path) == ["c.npz"]  # nor is half a file left
 
 
 def test_best_weights_are_kept_and_patience_ends(tmp_path, dataset):
@@ -197,30 +203,150 @@ def test_settings_that_do_not_fit_are_refused(tmp_path, dataset, size, changes, 
         train(dataset, size, replace(SETTINGS, **changes), tmp_path / "c.npz")
 
 
-def test_loss_that_is_not_finite_ends_training(tmp_path, dataset):
-    broken = replace(dataset, targets=np.where(np.arange(24)[:, None, None] == 3, np.nan, dataset.targets))
-    with pytest.raises(TrainingError, match=r"the loss is nan at stage 1, epoch 1, batch \d; lower"):
-        train(broken, SIZE, SETTINGS, tmp_path / "c.npz")
+@pytest.mark.parametrize("name", ["flip_angle", "targets"])
+def test_training_without_a_finite_validation_fails(tmp_path, dataset, name):
+    """All signals are broken, or those of the validation alone."""
+    first = 0 if name == "flip_angle" else 16
+    values = getattr(dataset, name).copy()
+    values[first:] = np.nan
+    with pytest.raises(TrainingError, match=r"diverged \d times, and no validation .* choose a new folder"):
+        train(replace(dataset, **{name: values}), SIZE, SETTINGS, tmp_path / "c.npz")
+
+
+@pytest.fixture
+def accidents(monkeypatch):
+    """Function that makes some steps ruin the weights; it returns the list of learning rates of all steps."""
+
+    def ruin(numbers, loss_too):
+        step, calls = KernelSteps.step, []
+
+        def step_with_accident(self, batch, learning_rate):
+            calls.append(learning_rate)
+            loss = step(self, batch, learning_rate)
+            if len(calls) in numbers:
+                self._flat *= 1e3
+                self._mean += 1e3
+                return np.nan if loss_too else loss
+            return loss
+
+        monkeypatch.setattr(KernelSteps, "step", step_with_accident)
+        return calls
+
+    return ruin
+
+
+STEADY = replace(SETTINGS, training_signals=15, final_learning_rate=SETTINGS.learning_rate, warmup_steps=1)
+"""Three steps an epoch, validated after the 12 of the first stage and after each epoch of full length."""
+
+
+def test_divergence_before_the_first_validation_begins_again(tmp_path, dataset, accidents):
+    calls = accidents([2], loss_too=True)
+    slow = replace(STEADY, learning_rate=STEADY.learning_rate / 2, final_learning_rate=2.5e-3)
+    reports = []
+    train(dataset, SIZE, STEADY, tmp_path / "c.npz", report=reports.append)
+    np.testing.assert_allclose(calls[2:], slow.learning_rate, rtol=1e-12)  # rounding
+    assert [entry["setbacks"] for entry in reports[-1].history] == [1, 1, 1, 1]
+    assert reports[-1].history[-1]["validation_loss"] < reports[-1].history[0]["validation_loss"] < 1
+
+
+def test_divergence_restores_the_moments_of_adam(tmp_path, dataset, monkeypatch):
+    """The whole state of the best validation, not the weights alone."""
+    validated, restored = [], []
+    state, restore = KernelSteps.state, KernelSteps.restore
+    monkeypatch.setattr(KernelSteps, "state", lambda self: validated.append(state(self)) or validated[-1])
+    monkeypatch.setattr(
+        KernelSteps, "restore", lambda self, values: restored.append(values) or restore(self, values)
+    )
+    validate, n_checks = surrogate.training._validate, []
+
+    def worse(*arguments):
+        n_checks.append(1)
+        loss = {1: 0.5, 2: 5.1}.get(len(n_checks), 0.6)
+        return validate(*arguments) | {"validation_loss": loss}
+
+    monkeypatch.setattr(surrogate.training, "_validate", worse)
+    train(dataset, SIZE, STEADY, tmp_path / "c.npz")
+    best = next(values for values in validated if values[3] == 12)  # steps of Adam at the first validation
+    assert len(restored) == 2  # after the second validation, and at the end
+    for values in restored:
+        for found, expected in zip(values, best, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_training_that_diverges_again_and_again_ends_with_its_best_weights(tmp_path, dataset, accidents):
+    calls = accidents(range(14, 99), loss_too=True)
+    settings = replace(STEADY, stages=(Stage(10, 4), Stage(101, 9)))
+    reports = []
+    weights = train(dataset, SIZE, settings, tmp_path / "c.npz", report=reports.append)
+    assert len(calls) == 13 + 9 < 12 + 27
+    assert (weights.card["trained"]["ended"], weights.card["trained"]["setbacks"]) == ("diverged", 9)
+    assert weights.card["validation"] == reports[-1].history[0]
+    assert reports[-1].history[1]["loss"] is None  # no batch since the last divergence
+    assert reports[-1].is_saved
+    assert weights.digest() == train(dataset, SIZE, settings, tmp_path / "c.npz").digest()
+    assert len(calls) == 22
+
+
+@pytest.mark.parametrize("validation_loss", [np.nan, np.inf])
+def test_validation_that_is_not_finite_is_a_divergence(tmp_path, dataset, monkeypatch, validation_loss):
+    validate, n_checks = surrogate.training._validate, []
+
+    def broken(*arguments):
+        n_checks.append(1)
+        errors = validate(*arguments)
+        return errors | {"validation_loss": validation_loss} if len(n_checks) in (1, 3) else errors
+
+    monkeypatch.setattr(surrogate.training, "_validate", broken)
+    reports = []
+    weights = train(dataset, SIZE, STEADY, tmp_path / "c.npz", report=reports.append)
+    history = reports[-1].history
+    assert [entry["setbacks"] for entry in history] == [1, 1, 2, 2]
+    assert weights.card["trained"]["ended"] == "complete"
+    best = min(history[1]["validation_loss"], history[3]["validation_loss"])
+    assert weights.card["validation"]["validation_loss"] == best
+
+
+def test_divergence_is_no_lack_of_improvement(tmp_path, dataset, monkeypatch):
+    """It begins the count of validations without improvement anew."""
+    losses = iter([0.5, 0.6, 0.6, 6.0, 0.6, 0.6, 0.6, 0.6])
+    validate = surrogate.training._validate
+    monkeypatch.setattr(
+        surrogate.training, "_validate", lambda *a: validate(*a) | {"validation_loss": next(losses)}
+    )
+    settings = replace(STEADY, stages=(Stage(101, 20),), patience=3)
+    reports = []
+    weights = train(dataset, SIZE, settings, tmp_path / "c.npz", report=reports.append)
+    assert len(reports[-1].history) == 7
+    assert weights.card["trained"]["ended"] == "patience"
+
+
+@pytest.mark.parametrize("n_done", [15, 18, 20])
+def test_training_continues_exactly_after_a_divergence(tmp_path, dataset, accidents, n_done):
+    """Interrupted before it, by steps and by validations."""
+    accidents([14, 17], loss_too=False)
+    settings = replace(STEADY, patience=2)
+    reports = []
+    expected = train(dataset, SIZE, settings, tmp_path / "whole.npz", report=reports.append)
+    assert [entry["setbacks"] for entry in reports[-1].history] == [0, 1, 2, 2]
+
+    def interrupt(report):
+        n_seen.append(1)
+        if len(n_seen) == n_done:
+            raise StopError
+
+    n_seen, calls = [], accidents([14, 17], loss_too=False)
+    with pytest.raises(StopError):
+        train(dataset, SIZE, settings, tmp_path / "c.npz", checkpoint_seconds=0.0, report=interrupt)
+    weights = train(dataset, SIZE, settings, tmp_path / "c.npz")
+    assert_same(weights, expected)
+    assert len(calls) == 21
 
 
 @pytest.mark.parametrize("what", ["weights", "loss"])
-def test_training_that_diverges_goes_back_and_slows_down(tmp_path, dataset, monkeypatch, what):
-    step, calls = KernelSteps.step, []
-
-    def step_with_accident(self, batch, learning_rate):
-        calls.append(learning_rate)
-        loss = step(self, batch, learning_rate)
-        if len(calls) == 17:  # within the second epoch of full length, after 12 steps of the first stage
-            self._flat *= 1e3
-            return np.nan if what == "loss" else loss
-        return loss
-
-    monkeypatch.setattr(KernelSteps, "step", step_with_accident)
-    settings = replace(
-        SETTINGS, training_signals=15, final_learning_rate=SETTINGS.learning_rate, warmup_steps=1
-    )
+def test_training_that_diverges_goes_back_and_slows_down(tmp_path, dataset, accidents, what):
+    calls = accidents([17], loss_too=what == "loss")  # within the second epoch of full length
     reports = []
-    weights = train(dataset, SIZE, settings, tmp_path / "c.npz", report=reports.append)
+    weights = train(dataset, SIZE, STEADY, tmp_path / "c.npz", report=reports.append)
     history = reports[-1].history
     assert [entry["setbacks"] for entry in history] == [0, 0, 1, 1]
     n_fast = 17 if what == "loss" else 18
@@ -232,6 +358,14 @@ def test_training_that_diverges_goes_back_and_slows_down(tmp_path, dataset, monk
     assert weights.card["validation"]["validation_loss"] == min(e["validation_loss"] for e in history)
 
 
+def test_inputs_that_do_not_vary_train(tmp_path, recipe):
+    ranges = Ranges(t1=(1.0, 1.0), tr=(8e-3, 8e-3), te_over_tr=(0.5, 0.5))
+    path = generate_dataset(tmp_path / "d.h5", replace(recipe, ranges=ranges))
+    weights = train(read_dataset(path), SIZE, SETTINGS, tmp_path / "c.npz")
+    assert weights.card["trained"]["steps"] == 21
+    assert np.isfinite(weights.card["validation"]["signal_nrmse"])
+
+
 def test_training_from_earlier_weights_begins_with_their_error(tmp_path, dataset, finished):
     start, _ = finished
     settings = replace(
@@ -241,7 +375,9 @@ def test_training_from_earlier_weights_begins_with_their_error(tmp_path, dataset
     # six steps of at most 1e-9
     for found, expected in zip(weights.arrays, start.arrays, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)  # rounding of float32
-    assert weights.card["start"]["trained"] == start.card["trained"]
+    assert weights.card["start"] == {
+        name: start.card[name] for name in ("data", "training", "trained", "start")
+    }
     with pytest.raises(CheckpointError, match="belongs to a training with start="):
         train(dataset, SIZE, settings, tmp_path / "c.npz")
 
