@@ -16,14 +16,13 @@ import keras
 import numba
 import numpy as np
 import tensorflow as tf
-from cases import N_STATES
+from cases import N_STATES, surrogate_sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from measure import machine, write_results
 from rich.console import Console
 
-from epgbloch import EPGBloch, RFPulse, Sequence, Tissue, __version__
-from epgbloch.trains import sin_squared
+from epgbloch import EPGBloch, Tissue, __version__
 from surrogate import GRUSurrogate, Weights, shipped_networks
 from surrogate.features import network_inputs
 from surrogate.network import network_of
@@ -37,17 +36,6 @@ SHORT_S = 2.0
 CHECKED = 1000
 """Signals whose errors are recorded."""
 FIGURE = Path(__file__).parents[1] / "docs" / "figures" / "surrogate_speed.png"
-
-
-def case(n_pulses):
-    """Inversion and five sin^2 lobes of 10-70 degrees, TR 8.7 ms, TE 4.9 ms, Gaussian pulse of 1 ms, 3 mm."""
-    return Sequence(
-        sin_squared(n_pulses, np.deg2rad([10, 25, 40, 55, 70])),
-        tr=8.7e-3,
-        te=4.9e-3,
-        inversion_time=10e-3,
-        pulse=RFPulse.gaussian(1e-3, 3e-3),
-    )
 
 
 def tissues(n_atoms):
@@ -96,7 +84,7 @@ def seconds(run, is_warm):
 
 def measured(candidates, n_pulses, sizes, console):
     """Wall seconds {candidate: [one for each size]}; candidates in turn at every size."""
-    sequence, found = case(n_pulses), {name: [] for name in candidates}
+    sequence, found = surrogate_sequence(n_pulses), {name: [] for name in candidates}
     for size in sizes:
         tissue = tissues(size)
         is_warm = any(LARGEST_BATCH < smaller < size for smaller in sizes)  # Keras had its largest batch
@@ -108,7 +96,7 @@ def measured(candidates, n_pulses, sizes, console):
 
 def errors(candidates, n_pulses):
     """NRMSE of all signals against the engine with states for 1e-4, by candidate."""
-    sequence, tissue = case(n_pulses), tissues(CHECKED)
+    sequence, tissue = surrogate_sequence(n_pulses), tissues(CHECKED)
     expected = EPGBloch().signal(sequence, tissue)
     return {
         name: float(np.linalg.norm(model.signal(sequence, tissue) - expected) / np.linalg.norm(expected))

@@ -50,9 +50,9 @@ def draw_lengths(path: Path, result: dict[str, Any]) -> None:
 
 def draw_outside(path: Path, result: dict[str, Any]) -> None:
     """Draw the growth of the error outside the ranges."""
-    from matplotlib.ticker import LogFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    figure = _figure(10, 4.2)
+    figure = _figure(11.5, 4.2)
     for i, (axes, title) in enumerate(
         zip(figure.subplots(1, 2, sharey=True), ("signals", "derivatives"), strict=True)
     ):
@@ -67,11 +67,13 @@ def draw_outside(path: Path, result: dict[str, Any]) -> None:
             )
         axes.set(xlabel="factor beyond the limit of the range", title=f"Outside the ranges: {title}")
         _plain(axes)
-        for axis_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            axis_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         if i == 0:
             axes.set_ylabel("NRMSE [%]")
-            axes.legend(frameon=False, fontsize=8)
+        else:
+            axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, format="png", dpi=110)
 
 
