@@ -76,7 +76,8 @@ def main():
     reference = found["this process, 1 thread"]
     lines = [
         f"{record['work']}, chunks of {CHUNK}. {record['machine']}, {record['date']}. Without the subspace, "
-        f"which this process makes. The files are {'' if record['same_file'] else 'NOT '}the same, bit for bit.",
+        "which this process makes. The files are "
+        f"{'' if record['same_file'] else 'NOT '}the same, bit for bit.",
         "",
         "| by | wall s | times as fast as one thread |",
         "|---|---|---|",
