@@ -35,6 +35,7 @@ def generate_file(
     chunk_size: int = 4096,
     n_sample: int = 5000,
     scheduler: Any = None,
+    replace: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Generate a dictionary into a file that `read_dictionary` reads; to the last bit the one of `generate`.
@@ -50,7 +51,7 @@ def generate_file(
     Parameters
     ----------
     path : path-like
-        The file; must not exist.
+        The file; must not exist, unless `replace`.
     model, sequence, grid, rank, truncation_error, n_sample
         As of `generate`.
     chunk_size : int
@@ -60,6 +61,8 @@ def generate_file(
         Address of a Dask scheduler ("tcp://host:8786"), or a client: its workers compute the chunks, each
         with one thread; this process computes the subspace and writes. Chunks of workers that are lost are
         computed by others. Needs the extra ``distributed``.
+    replace : bool
+        Replace an earlier file of this name when the new one is complete.
     progress : callable, optional
         Called as progress(done, total) after each chunk. Both count simulated atoms, the sample included.
 
@@ -84,7 +87,7 @@ def generate_file(
     work = Work(model, sequence, grid, rank, truncation_error, chunk_size, n_sample)
     target = Path(path)
     parts = Parts(target, "dictionary", _identity(work), DictionaryError)
-    if parts.open():
+    if parts.open(replace=replace):
         return target
     total = work.sample.size + grid.n_atoms
 

@@ -184,23 +184,30 @@ class Parts:
     ) -> None:
         self.target = target
         self.folder = target.with_name(f"{target.name}.parts")
+        self._assembled = self.folder / "complete.partial"
         self._what = what
         self._identity = json.loads(json.dumps(identity))
         self._error = error
 
-    def open(self) -> bool:
+    def open(self, *, replace: bool = False) -> bool:
         """Make the folder, or check that it belongs to this file; return whether the file is complete.
+
+        Parameters
+        ----------
+        replace : bool
+            Whether an earlier file of this name may be replaced when the new one is complete.
 
         Raises
         ------
         FileExistsError
-            If there is a file of this name, other than one that was completed but whose parts remained.
+            If there is a file that may not be replaced, other than one that was completed but whose parts
+            remained.
         ValueError
             If the folder holds parts of something else; of the type given as `error`.
         OSError
             If the folder cannot be written.
         """
-        if self.target.exists() and not self.folder.exists():
+        if self.target.exists() and not self.folder.exists() and not replace:
             raise FileExistsError(f"{self.target} exists; read it, or choose another name")
         with self._explained():
             self.folder.mkdir(exist_ok=True)
@@ -211,10 +218,11 @@ class Parts:
             self._check(stored)
         complete = self.folder / _COMPLETE
         if self.target.exists():
-            if not complete.exists():
+            if complete.exists() and not self._assembled.exists():  # killed while the parts were removed
+                self.remove()
+                return True
+            if not replace:
                 raise FileExistsError(f"{self.target} exists; read it, or choose another name")
-            self.remove()
-            return True
         complete.unlink(missing_ok=True)
         if stored is None:
             with self._explained(), replacing(label) as path:
@@ -274,14 +282,16 @@ class Parts:
         OSError
             If the file cannot be written; the parts are kept.
         """
-        path = self.folder / "complete.partial"  # goes with the folder if the process is killed
+        complete = self.folder / _COMPLETE
         with self._explained():
             try:
-                yield path
-                (self.folder / _COMPLETE).touch()
-                os.replace(path, self.target)
-            finally:
-                path.unlink(missing_ok=True)
+                yield self._assembled
+                complete.touch()
+                os.replace(self._assembled, self.target)
+            except BaseException:
+                complete.unlink(missing_ok=True)  # first: see `open`
+                self._assembled.unlink(missing_ok=True)
+                raise
         self.remove()
 
     def remove(self) -> None:

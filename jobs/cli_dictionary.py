@@ -18,6 +18,11 @@ app = typer.Typer(
 )
 DictionaryFile = Annotated[Path, typer.Argument(metavar="DICTIONARY", help="Dictionary file (.h5).")]
 
+Network = Annotated[
+    str | None,
+    typer.Option("--network", metavar="FILE", help="Weights of the network that made the dictionary."),
+]
+
 
 @app.command()
 def make(
@@ -48,6 +53,9 @@ def make(
     """
     from jobs.dictionary import run_dictionary, run_estimate
 
+    if dry_run and (truncation_error is not None or scheduler is not None):
+        option = "--scheduler" if truncation_error is None else "--truncation-error"
+        raise ValueError(f"--dry-run measures a rank on this machine; leave {option} out")
     if dry_run:
         run_estimate(protocol, rank=rank, console=Console(quiet))
         return
@@ -84,10 +92,7 @@ def match(
         float | None,
         typer.Option("--noise", help="SD of the real part of the noise. [default: from the residuals]"),
     ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option("--network", metavar="FILE", help="Weights of the network that made the dictionary."),
-    ] = None,
+    network: Network = None,
     force: Force = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -115,6 +120,7 @@ def match(
 def report(
     dictionary: DictionaryFile,
     out: OutFolder,
+    network: Network = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of tissues and noise.")] = 0,
     force: Force = False,
     quiet: Quiet = False,
@@ -125,7 +131,9 @@ def report(
     from jobs.options import at_least
 
     at_least(0, seed=seed)
-    run_dictionary_report(dictionary, out=out, seed=seed, force=force, console=Console(quiet))
+    run_dictionary_report(
+        dictionary, out=out, network=network, seed=seed, force=force, console=Console(quiet)
+    )
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from epgbloch.model import identity
 from jobs.console import Console
 from jobs.dictionary_info import show_size
 from jobs.options import at_least
-from jobs.outputs import resumable_file
+from jobs.outputs import check_resumable
 from jobs.protocol import Protocol, load_protocol
 
 
@@ -39,7 +38,8 @@ def run_dictionary(
     """
     protocol = _protocol(protocol_path, rank, truncation_error)
     grid, sequence = protocol.required_grid(), protocol.sequence
-    target = resumable_file(out, force=force)
+    target = out.resolve()
+    check_resumable(target, force=force)
     with console.step(f"Dictionary of {grid.n_atoms} atoms x {sequence.n_pulses} pulses") as progress:
         try:
             generate_file(
@@ -50,12 +50,12 @@ def run_dictionary(
                 rank=protocol.rank if truncation_error is None else None,
                 truncation_error=truncation_error,
                 scheduler=scheduler,
+                replace=force,
                 progress=progress,
             )
         except ImportError as error:
             raise ValueError(str(error)) from error
-    os.replace(target, out)  # the same file, unless it takes the place of an earlier one
-    dictionary = read_dictionary(out)
+    dictionary = read_dictionary(target)  # checks it
     show_size(dictionary, out, console)
     console.result(f"wrote {out}")
     return dictionary

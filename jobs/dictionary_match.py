@@ -65,8 +65,9 @@ def run_dictionary_match(
     dictionary = read_dictionary(path)
     coefficients = _coefficients(read_signals(signals_path), dictionary, signals_path)
     with new_file(out, force=force) as temporary:
+        mask = coefficients.any(axis=1) & np.isfinite(coefficients).all(axis=1)
         with console.step(f"Matching {len(coefficients)} signals with {dictionary.n_atoms} atoms"):
-            atoms = match(dictionary, coefficients)
+            atoms = match(dictionary, coefficients, mask=mask)
         result: Match | Refined = atoms
         if refined:
             model = stored_model(dictionary, network)
@@ -78,10 +79,14 @@ def run_dictionary_match(
             with console.step("Refining") as progress:
                 result = refine(model, dictionary, coefficients, atoms, noise_std=noise, progress=progress)
         _write(temporary, result)
+    if not mask.all():
+        console.notice(
+            f"{np.count_nonzero(~mask)} of {mask.size} signals are zero or not finite: rows of nan"
+        )
     if isinstance(result, Refined):
-        n_left = int(np.count_nonzero(~result.converged))
+        n_left = int(np.count_nonzero(mask & ~result.converged))
         if n_left:
-            console.notice(f"{n_left} of {len(coefficients)} did not converge and keep their atom")
+            console.notice(f"{n_left} of {mask.size} did not converge and keep their atom")
     console.result(f"wrote {out}")
     return result
 
@@ -187,9 +192,9 @@ def _write(path: Path, result: Match | Refined) -> None:
             "t1_std_ms": 1e3 * result.t1_std,
             "t2_std_ms": 1e3 * result.t2_std,
             "converged": result.converged.astype(int),
+            "at_bound": result.at_bound.astype(int),
         }
-    else:
-        columns |= {"correlation": result.correlation}
+    columns |= {"correlation": result.correlation}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

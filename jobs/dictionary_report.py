@@ -32,7 +32,7 @@ _AXES = {"t1": ("T1", "ms", 1e3), "t2": ("T2", "ms", 1e3)}
 
 
 def run_dictionary_report(
-    path: Path, *, out: Path, seed: int, force: bool, console: Console
+    path: Path, *, out: Path, network: str | None = None, seed: int, force: bool, console: Console
 ) -> dict[str, Any]:
     """Draw singular values, atoms and the errors of matching against SNR.
 
@@ -46,6 +46,8 @@ def run_dictionary_report(
         File of the dictionary.
     out : Path
         Folder for the figures and ``report.json``.
+    network : str or None
+        File of weights, for dictionaries of a network that does not come with the package.
     seed : int
         Seed of the noise and of the choice of atoms.
     force : bool
@@ -68,7 +70,7 @@ def run_dictionary_report(
     dictionary = read_dictionary(path)
     error = dictionary.truncation_error
     rng = np.random.default_rng(seed)
-    model = stored_model(dictionary)
+    model = stored_model(dictionary, network)
     with new_folder(out, "dictionary report", force=force) as output:
         with console.step(f"Simulating {N_TRIALS} tissues"):
             tissue, signals = _signals(dictionary, model, rng)
@@ -126,9 +128,9 @@ def _signals(
         return atoms[chosen], dictionary.coefficients[chosen]
     t1 = _log_uniform(max(atoms.t1.min(), atoms.t2.min()), atoms.t1.max(), rng)
     t2 = _log_uniform(atoms.t2.min(), np.minimum(atoms.t2.max(), t1), rng)
-    b1, off_resonance = (
-        rng.uniform(values.min(), values.max(), N_TRIALS) for values in (atoms.b1, atoms.off_resonance)
-    )
+    b1 = rng.uniform(atoms.b1.min(), atoms.b1.max(), N_TRIALS)
+    # the engine makes a table for every off-resonance
+    off_resonance = rng.choice(np.linspace(atoms.off_resonance.min(), atoms.off_resonance.max(), 7), N_TRIALS)
     tissue = Tissue(t1, t2, b1=b1, off_resonance=off_resonance)
     signals = model.signal(dictionary.sequence, tissue)
     signals /= np.linalg.norm(signals, axis=1, keepdims=True)

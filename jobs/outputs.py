@@ -66,25 +66,22 @@ def new_file(path: Path, *, force: bool, n_bytes: int = 0) -> Iterator[Path]:
         os.replace(temporary / path.name, path)
 
 
-def resumable_file(path: Path, *, force: bool) -> Path:
-    """Return the path at which to make a file piece by piece, which must then be moved to `path`.
-
-    It is `path` itself, or one beside it where that is an earlier file: it stays until the new one is there.
+def check_resumable(path: Path, *, force: bool) -> None:
+    """Check the name of a file that is made piece by piece beside its folder ``<name>.parts``.
 
     Raises
     ------
     FileExistsError
-        If the file exists and `force` is not set, or it is a folder.
+        If the file exists without such a folder and `force` is not set, or it is a folder.
     OSError
         If a missing parent folder cannot be made.
     """
-    path = path.resolve()
-    _check_file(path, force)
+    if path.is_dir() or not path.with_name(f"{path.name}.parts").exists():
+        _check_file(path, force)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror}; choose another place") from error
-    return path.with_name(f"{path.name}.new") if path.exists() else path
 
 
 def _check_file(path: Path, force: bool) -> None:

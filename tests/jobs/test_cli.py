@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import jobs.cli
+from dictionaries import read_dictionary
 from jobs.cli import app
 
 ROOT = Path(jobs.cli.__file__).parents[1]
@@ -121,6 +122,8 @@ def test_protocol_without_dictionary(place, arguments):
         ([*DICTIONARY, "--rank", "3", "--truncation-error", "0.1"], "--truncation-error exclude each other"),
         ([*DICTIONARY, "--truncation-error", "2"], "truncation_error=2.0 must lie between"),
         ([*DICTIONARY, "--out", "."], "is a folder; give a file name"),
+        ([*DICTIONARY, "--dry-run", "--truncation-error", "0.1"], "leave --truncation-error out"),
+        ([*DICTIONARY, "--dry-run", "--scheduler", "tcp://a:1"], "leave --scheduler out"),
         (["dictionary", "info", "none.h5"], "none.h5: No such file"),
         (["dictionary", "info", "protocol.yaml"], "protocol.yaml is not an HDF5 file"),
         ([*PHANTOM, "--coils", "0"], "--coils 0: must be at least 1"),
@@ -292,6 +295,51 @@ def test_dictionary_on_a_full_disk_keeps_its_parts(place, monkeypatch):
     assert sorted(path.name for path in (place / "dict.h5.parts").iterdir()) == ["label.json", "subspace.npz"]
     assert run(*DICTIONARY).exit_code == 0
     assert not (place / "dict.h5.parts").exists()
+
+
+def test_dictionary_by_a_link_and_in_place_of_an_earlier_one(place):
+    (place / "elsewhere").mkdir()
+    (place / "dict.h5").symlink_to("elsewhere/real.h5")
+    assert run(*DICTIONARY).exit_code == 0
+    assert (place / "dict.h5").is_symlink()
+    made = (place / "elsewhere" / "real.h5").read_bytes()
+    assert run(*DICTIONARY, "--rank", "2", "--force").exit_code == 0
+    assert (place / "dict.h5").is_symlink()
+    assert (place / "elsewhere" / "real.h5").read_bytes() != made
+    assert [path.name for path in (place / "elsewhere").iterdir()] == ["real.h5"]
+
+
+@pytest.mark.parametrize("moment", ["while the file is written", "before the rename", "after the rename"])
+def test_forced_dictionary_killed_at_its_end_is_completed(place, moment):
+    """The earlier file stays until the new one is complete; calling again ends well."""
+    assert run(*DICTIONARY).exit_code == 0
+    old = (place / "dict.h5").read_bytes()
+    arguments = [*DICTIONARY, "--rank", "2", "--force"]
+    code = f"""
+import os
+from pathlib import Path
+import dictionaries.file_generation as generation
+from jobs.cli import app
+
+replace = os.replace
+
+def killed(source, target):
+    if Path(target).name != "dict.h5" or {moment!r} == "after the rename":
+        replace(source, target)
+    if Path(target).name == "dict.h5":
+        os._exit(9)
+
+os.replace = killed
+if {moment!r} == "while the file is written":
+    generation.write_blocks = lambda *_: os._exit(9)
+app({arguments!r})
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", code], cwd=place, env=environment).returncode == 9
+    assert ((place / "dict.h5").read_bytes() == old) == (moment != "after the rename")
+    assert run(*arguments).exit_code == 0
+    assert not (place / "dict.h5.parts").exists()
+    assert read_dictionary(place / "dict.h5").rank == 2
 
 
 @pytest.mark.parametrize("arguments", [PHANTOM, RECONSTRUCT], ids=lambda arguments: arguments[0])

@@ -97,6 +97,19 @@ def test_refined_is_below_the_step_with_standard_errors(folder, tmp_path):
         np.testing.assert_allclose(more[name], 2 * found[name], rtol=1e-4)  # seven digits are written
 
 
+@pytest.mark.parametrize("options", [[], ["--refine"]], ids=["matched", "refined"])
+def test_rows_without_signal_are_rows_of_nan(folder, tmp_path, options):
+    rows = np.load(folder / "coefficients.npy")
+    np.save(folder / "holes.npy", np.stack([rows[0], 0 * rows[0], rows[1], np.nan * rows[0]]))
+    found, result = matched(folder, "holes.npy", tmp_path / "out.csv", *options)
+    assert "2 of 4 signals are zero or not finite" in result.stderr
+    assert "did not converge" not in result.stderr
+    whole, _ = matched(folder, "coefficients.npy", tmp_path / "whole.csv", *options)
+    for name in ("t1_ms", "t2_ms", "correlation"):
+        np.testing.assert_array_equal(found[name][[0, 2]], whole[name])
+    assert np.isnan(found["t1_ms"][[1, 3]]).all()
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -116,14 +129,13 @@ def test_refined_is_below_the_step_with_standard_errors(folder, tmp_path):
         ("columns.csv", [], "columns.csv has no column 'pulse'"),
         ("order.csv", [], "order.csv: the pulses of every signal must be 0, 1, 2"),
         ("letter.csv", [], "letter.csv, line 3: could not convert string to float: 'x'"),
-        ("zero.npy", [], "coefficients of voxel 1 are zero"),
+        ("signals.npy", ["--refine", "--network", "small"], "no network made this dictionary; leave it out"),
     ],
 )
 def test_mistakes_are_named(folder, tmp_path, name, options, message):
     np.save(folder / "short.npy", np.ones((3, 7)))
     np.save(folder / "flat.npy", np.ones(200))
     np.save(folder / "text.npy", np.array([["a"]]))
-    np.save(folder / "zero.npy", np.array([np.ones(8), np.zeros(8)]))
     (folder / "bad.npy").write_text("nothing")
     (folder / "columns.csv").write_text("a,b\n1,2\n")
     (folder / "order.csv").write_text("pulse,signal_real,signal_imag\n1,0,0\n0,0,0\n")

@@ -1,6 +1,7 @@
 """`epgbloch dictionary report` and `info`: what they measure and say about a dictionary."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,3 +99,10 @@ def test_model_comes_back_from_its_settings(tmp_path):
     assert stored_model(mine, str(file)).settings() == GRUSurrogate(str(file)).settings()
     with pytest.raises(ValueError, match="network 'published' is not the one that made the dictionary"):
         stored_model(mine, "published")
+    with pytest.raises(ValueError, match=r"made by network 'mine': .*gone\.npz"):
+        stored_model(mine, str(tmp_path / "gone.npz"))
+    with pytest.raises(ValueError, match="no network made this dictionary"):
+        stored_model(dictionary, "small")
+    foreign = replace(dictionary, model=dictionary.model | {"n_wheels": 4})
+    with pytest.raises(ValueError, match=r"settings of the engine .*n_wheels.*make it again"):
+        stored_model(foreign)
