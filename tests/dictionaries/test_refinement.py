@@ -287,8 +287,8 @@ def test_chunks_do_not_matter(coarse, chunk_size):
     calls = []
     result = refined(coarse, x, chunk_size=chunk_size, progress=lambda *done: calls.append(done))
     for name in ("t1", "t2", "pd", "t1_std", "residual"):
-        # single precision of the projection, divided by the sensitivity
-        np.testing.assert_allclose(getattr(result, name), getattr(whole, name), rtol=1e-4)
+        # single precision of signals and projection, 1e-6, over a sensitivity to T2 of 1e-2 and less
+        np.testing.assert_allclose(getattr(result, name), getattr(whole, name), rtol=1e-3)
     done, total = np.transpose(calls)
     assert np.all(np.diff(done) >= 0)
     assert done[-1] == 60
