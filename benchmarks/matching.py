@@ -2,7 +2,7 @@
 
 The dictionary has 312,480 atoms of rank 12, simulated with instantaneous pulses. The complex one is the same
 in a basis with phases. Blocked NumPy (single precision, matrix product, square, maximum) matches some of the
-voxels, and its time is extended linearly to all. The indices are compared with NumPy in double precision.
+voxels, and its time is extended linearly to all. All indices are compared with NumPy in double precision.
 """
 
 import os
@@ -106,8 +106,8 @@ def in_process(dictionary, n_threads):
 
 
 def exact(dictionary):
-    """Numbers of the best atoms of the subset in double precision."""
-    voxels = make_voxels(dictionary, NOISE)[:N_SUBSET]
+    """Numbers of the best atoms in double precision."""
+    voxels = make_voxels(dictionary, NOISE)
     return numpy_match(dictionary.coefficients.astype(np.complex128), voxels.astype(np.complex128))
 
 
@@ -126,9 +126,8 @@ def case(dictionary):
         "speedup_over_numpy_wall_with_sorting": wall["numpy"] / wall["epgbloch, with sorting the atoms"],
         "multiply_adds_of_all_products_per_cpu_s": work / cpu["epgbloch"],
         "sgemm_multiply_adds_per_cpu_s": SGEMM**3 / cpu["sgemm"],
-        "voxels_compared": N_SUBSET,
-        "differ_from_double_precision": int((answers["epgbloch"][:N_SUBSET] != expected).sum()),
-        "numpy_differs_from_double_precision": int((answers["numpy"] != expected).sum()),
+        "differ_from_double_precision": int((answers["epgbloch"] != expected).sum()),
+        "numpy_differs_from_double_precision": int((answers["numpy"] != expected[:N_SUBSET]).sum()),
     }
 
 
@@ -144,14 +143,14 @@ def summary(kind, figures):
         f"all; {first_cpu:.0f} and {first_wall:.0f} times with sorting.",
         f"  All products at the speed of a large matrix product ({sgemm / 1e9:.0f}e9 multiply-adds a second) "
         f"would take {skipped:.1f} times as long; most are never computed.",
-        f"  Of {N_SUBSET} voxels, {ours} get another atom than from numpy in double precision; "
-        f"with numpy in single precision {theirs} do.",
+        f"  Of {N_VOXELS} voxels, {ours} get another atom than from numpy in double precision; "
+        f"with numpy in single precision {theirs} of {N_SUBSET} do.",
     ]
 
 
 def main():
     start = time.perf_counter()
-    print("Measuring the matching (about five minutes) ...")
+    print("Measuring the matching (about eight minutes) ...")
     dictionary = make_dictionary()
     cases = {"real": case(dictionary), "complex": case(with_phases(dictionary))}
     record = {
