@@ -141,7 +141,7 @@ def test_summary_names_the_maps(tmp_path, phantom, monkeypatch):
 
 def test_stored_dictionary_gives_the_same_maps(tmp_path, phantom, maps):
     protocol = phantom / "protocol.yaml"
-    result = run("dictionary", protocol, "--out", tmp_path / "dict.h5")
+    result = run("dictionary", "make", protocol, "--out", tmp_path / "dict.h5")
     assert f"wrote {tmp_path}/dict.h5" in result.stdout
     arguments = ["--protocol", protocol, "--dictionary", tmp_path / "dict.h5"]
     run("reconstruct", phantom / "scan.mrd", *arguments, "--out", tmp_path / "maps")
