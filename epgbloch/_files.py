@@ -91,26 +91,35 @@ def new_hdf5(path: Path, *, libver: str = "v110", userblock: bytes = b"") -> Ite
     OSError
         If the file cannot be written, as from the file system.
     """
-    import h5py
-
     disk = _DiskFile(path)
     try:
-        access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-        access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
-        version = {"earliest": h5py.h5f.LIBVER_EARLIEST, "v110": h5py.h5f.LIBVER_V110}[libver]
-        access.set_libver_bounds(version, h5py.h5f.LIBVER_V110)
-        access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
-        creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
-        creation.set_obj_track_times(False)
-        creation.set_userblock(len(userblock))
-        handle = h5py.h5f.create(os.fsencode(path.name), h5py.h5f.ACC_TRUNC, fapl=access, fcpl=creation)
-        with h5py.File(handle) as file:
+        with _created(path, disk, libver, len(userblock)) as file:
             yield file
         disk.seek(0)
         disk.write(userblock)
         disk.sync()
     finally:
         disk.close()
+
+
+def _created(path: Path, disk: _DiskFile, libver: str, userblock_size: int) -> h5py.File:
+    """Return a new HDF5 file on `disk`.
+
+    Not in the caller: its frame may live on in the traceback of an error, and HDF5 crashes when the process
+    ends with a property list that refers to a Python object.
+    """
+    import h5py
+
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
+    version = {"earliest": h5py.h5f.LIBVER_EARLIEST, "v110": h5py.h5f.LIBVER_V110}[libver]
+    access.set_libver_bounds(version, h5py.h5f.LIBVER_V110)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, disk)
+    creation = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    creation.set_obj_track_times(False)
+    creation.set_userblock(userblock_size)
+    handle = h5py.h5f.create(os.fsencode(path.name), h5py.h5f.ACC_TRUNC, fapl=access, fcpl=creation)
+    return h5py.File(handle)
 
 
 class _DiskFile(io.RawIOBase):
@@ -153,7 +162,8 @@ class _DiskFile(io.RawIOBase):
     def sync(self) -> None:
         """Raise the error of a write that failed; wait until everything is on the disk."""
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, None  # no cycle through its traceback
+            raise error
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

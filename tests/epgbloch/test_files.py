@@ -1,6 +1,8 @@
 import errno
 import io
 import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -81,6 +83,34 @@ def test_full_disk_at_any_write_is_an_error(tmp_path, monkeypatch):
     Disk.writes_left = n_writes
     write_large(tmp_path / "part.h5")
     assert (tmp_path / "part.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+
+
+def test_process_ends_well_after_a_full_disk(tmp_path):
+    """HDF5 clears up after Python: what still refers to Python objects then crashes the process."""
+    code = """
+import errno, os, pathlib, sys
+import numpy as np
+from epgbloch._files import _DiskFile, new_hdf5
+
+class Full:
+    def __init__(self, file):
+        self.file = file
+    def write(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+start = _DiskFile.__init__
+def on_a_full_disk(self, path):
+    start(self, path)
+    self._file = Full(self._file)
+_DiskFile.__init__ = on_a_full_disk
+with new_hdf5(pathlib.Path(sys.argv[1])) as file:
+    file["data"] = np.arange(1000)
+"""
+    result = subprocess.run([sys.executable, "-c", code, tmp_path / "x.h5"], capture_output=True, text=True)
+    assert "OSError: [Errno 28]" in result.stderr
+    assert result.returncode == 1
 
 
 def test_user_block_comes_first(tmp_path):
