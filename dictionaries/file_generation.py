@@ -78,15 +78,19 @@ def generate_file(
     ImportError
         If `scheduler` is given and Dask is not installed.
     OSError
-        If the file exists or cannot be written (parts that are finished are kept), or the scheduler is out
-        of reach.
+        If the file exists, another process makes it, it cannot be written (parts that are finished are
+        kept), or the scheduler is out of reach.
     """
     work = Work(model, sequence, grid, rank, truncation_error, chunk_size, n_sample)
     target = Path(path)
-    parts = Parts(target, "dictionary", _identity(work), DictionaryError)
-    if parts.open():
-        return target
-    total = work.sample.size + grid.n_atoms
+    with contextlib.closing(Parts(target, "dictionary", _identity(work), DictionaryError)) as parts:
+        if not parts.open():
+            _generate(parts, work, scheduler, progress)
+    return target
+
+
+def _generate(parts: Parts, work: Work, scheduler: Any, progress: Progress | None) -> None:
+    total = work.sample.size + work.grid.n_atoms
 
     def report(done: int) -> None:
         if progress is not None:
@@ -95,19 +99,19 @@ def generate_file(
     basis, singular_values = _basis(parts, work, report)
     missing = [atoms for atoms in work.chunks() if not _is_intact(parts.read(_name(atoms)), basis, atoms)]
     n_missing = sum(atoms.stop - atoms.start for atoms in missing)
-    _check_space(target.parent, grid, basis, n_missing)
+    _check_space(parts.target.parent, work.grid, basis, n_missing)
     done = total - n_missing
-    if n_missing < grid.n_atoms:
+    if n_missing < work.grid.n_atoms:
         report(done)
     with contextlib.closing(_computed(work, basis, missing, scheduler)) as chunks:
         for atoms, compressed in chunks:
             parts.write(_name(atoms), {"basis": _digest(basis), **compressed._asdict()})
             done += atoms.stop - atoms.start
             report(done)
-    kept = (parts.required(_name(atoms)) for atoms in work.chunks())
+    blocks = _reblocked(parts.required(_name(atoms)) for atoms in work.chunks())
+    settings = work.model.settings()
     with parts.finishing() as complete:
-        write_blocks(complete, grid, sequence, model.settings(), basis, singular_values, _reblocked(kept))
-    return target
+        write_blocks(complete, work.grid, work.sequence, settings, basis, singular_values, blocks)
 
 
 def _identity(work: Work) -> dict[str, Any]:

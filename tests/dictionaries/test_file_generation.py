@@ -180,6 +180,20 @@ def test_parts_of_another_dictionary_are_refused(
     assert sorted(os.listdir(parts)) == before
 
 
+def test_the_same_file_is_made_once_at_a_time(tmp_path, closed_form, sequence, grid, expected):
+    pytest.importorskip("fcntl")
+    path, refused = tmp_path / "d.h5", []
+
+    def again(*report):
+        with pytest.raises(BlockingIOError, match="another process makes"):
+            generate_file(path, closed_form(), sequence, grid, **OPTIONS)
+        refused.append(report)
+
+    generate_file(path, closed_form(), sequence, grid, progress=again, **OPTIONS)
+    assert len(refused) == 5
+    assert sha256(path) == sha256(expected)
+
+
 def test_existing_files_are_kept(tmp_path, closed_form, sequence, grid):
     path = tmp_path / "d.h5"
     path.write_bytes(b"precious")
