@@ -137,7 +137,7 @@ def match(
     numbers = numbers[neighbours(turned.view(np.float32))]
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
         list(pool.map(match_block, [numbers[i : i + _BLOCK] for i in range(0, len(numbers), _BLOCK)]))
-    tissue = dictionary.tissue[index.ravel()]
+    tissue = dictionary.grid[index.ravel()]
     shape = index.shape if n_best > 1 else (len(index),)
 
     def of_atoms(values: NDArray[Any]) -> NDArray[Any]:
