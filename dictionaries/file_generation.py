@@ -41,8 +41,9 @@ def generate_file(
 
     Finished chunks are kept beside the file in the folder ``<name>.parts``: a run that was killed continues
     there. The file appears when it is complete, and the folder goes; until then both need disk space. The
-    file depends neither on interruptions nor on the number of threads or workers, as long as these are
-    machines of one kind: other processors may round differently.
+    file depends neither on interruptions nor on the number of threads of the model or of workers, as long as
+    these are machines of one kind: other processors may round differently. So may BLAS with another number
+    of threads in this process, which computes the subspace; a run that continues takes the one that is kept.
 
     Memory: the signals of one chunk, 8 x chunk_size x n_pulses bytes, what the model takes beside, a few
     arrays of 8 n_pulses^2 bytes for the subspace, and 8192 atoms of the file; that of an `AtomList` besides.
@@ -141,7 +142,7 @@ def _identity(work: Work) -> dict[str, Any]:
 def _basis(parts: Parts, work: Work, report: Any) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Basis and singular values, kept as a part: another number of BLAS threads may round differently."""
     part = parts.read("subspace")
-    if part is None:
+    if part is None or part.keys() != {"basis", "singular_values"}:  # damage may hide entries
         basis, singular_values = work.subspace(report)
         part = {"basis": basis, "singular_values": singular_values}
         parts.write("subspace", part)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -125,6 +126,58 @@ def test_scheduler_out_of_reach(tmp_path, sequence, grid):
         pytest.raises(OSError, match=r"scheduler 'tcp://127\.0\.0\.1:9' is out of reach"),
     ):
         generate_file(tmp_path / "d.h5", EPGBloch(), sequence, grid, scheduler="tcp://127.0.0.1:9", **OPTIONS)
+
+
+def test_lost_scheduler_is_told(tmp_path, sequence, grid, expected):
+    """Killed while chunks are under way."""
+    file = str(tmp_path / "scheduler.json")
+    scheduler, worker = (
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                f"distributed.cli.dask_{name}",
+                "--scheduler-file",
+                file,
+                "--no-dashboard",
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        for name in ("scheduler", "worker")
+    )
+
+    def progress(done, total):
+        if done == N_ATOMS_SEEN:
+            scheduler.kill()
+            scheduler.wait()
+
+    path = tmp_path / "d.h5"
+    try:
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+            distributed.Client(scheduler_file=file, set_as_default=False) as client,
+            pytest.raises(OSError, match=r"connection to the scheduler was lost .*Run again to continue"),
+        ):
+            generate_file(path, EPGBloch(), sequence, grid, scheduler=client, progress=progress, **OPTIONS)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+    generate_file(path, EPGBloch(), sequence, grid, **OPTIONS)
+    assert sha256(path) == expected
+
+
+def test_cancelled_chunks_are_told(tmp_path, cluster, sequence, grid):
+    with distributed.Client(cluster, set_as_default=False) as client:
+
+        def progress(done, total):
+            if done == N_ATOMS_SEEN:
+                client.cancel([distributed.Future(key, client) for key in client.futures])
+
+        with pytest.raises(OSError, match=r"connection to the scheduler was lost .*Run again to continue"):
+            generate_file(
+                tmp_path / "d.h5", EPGBloch(), sequence, grid, scheduler=client, progress=progress, **OPTIONS
+            )
 
 
 def test_missing_dask_is_told(tmp_path, sequence, grid, monkeypatch):

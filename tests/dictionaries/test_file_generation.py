@@ -138,6 +138,16 @@ def test_damaged_parts_are_made_again(tmp_path, closed_form, sequence, grid, exp
     assert sha256(tmp_path / "d.h5") == sha256(expected)
 
 
+def test_subspace_without_singular_values_is_made_again(tmp_path, closed_form, sequence, grid, expected):
+    """Damage in the directory of an archive may hide entries."""
+    path = interrupt(tmp_path / "d.h5", closed_form(), sequence, grid) / "subspace.npz"
+    with np.load(path) as stored:
+        basis = stored["basis"].copy()
+    np.savez(path, basis=basis)
+    generate_file(tmp_path / "d.h5", closed_form(), sequence, grid, **OPTIONS)
+    assert sha256(tmp_path / "d.h5") == sha256(expected)
+
+
 def test_parts_of_another_subspace_are_made_again(tmp_path, closed_form, sequence, grid, expected):
     """BLAS on another number of threads may have rounded the subspace differently."""
     parts = interrupt(tmp_path / "d.h5", closed_form(), sequence, grid)
