@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dictionaries.atom_list import FIELDS, AtomList
-from dictionaries.compression import STATISTICS_BLOCK, Compressed
+from dictionaries.compression import BLOCK, Compressed
 from dictionaries.dictionary import DictionaryError
 from dictionaries.generation import Progress, Work, compressed_atoms
 from dictionaries.grid import Grid
@@ -200,8 +200,8 @@ def _reblocked(parts: Iterable[dict[str, NDArray[Any]]]) -> Iterator[dict[str, N
     for part in parts:
         for name in Compressed._fields:
             waiting[name] = np.concatenate([waiting[name], part[name]]) if name in waiting else part[name]
-        while len(waiting["norms"]) >= STATISTICS_BLOCK:
-            yield {name: values[:STATISTICS_BLOCK] for name, values in waiting.items()}
-            waiting = {name: values[STATISTICS_BLOCK:] for name, values in waiting.items()}
+        while len(waiting["norms"]) >= BLOCK:
+            yield {name: values[:BLOCK] for name, values in waiting.items()}
+            waiting = {name: values[BLOCK:] for name, values in waiting.items()}
     if len(waiting["norms"]):
         yield waiting

@@ -282,9 +282,11 @@ def kill_and_continue(folder, n_kills, seed):
     n_done = 0
     while n_done < n_kills:
         with start() as child:
-            if child.stdout.readline():  # else killed in the middle of the work that this run began with
+            if child.stdout.readline():  # else it was done, or failed
                 time.sleep(delays.uniform(0, 0.4))
             child.kill()
+            stderr = child.stderr.read()
+            assert not stderr
         n_done += 1
         if path.exists() and not path.with_name("d.h5.parts").exists():
             path.rename(folder / f"finished-{n_done}.h5")
