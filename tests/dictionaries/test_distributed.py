@@ -109,6 +109,42 @@ def test_interrupted_work_is_continued_by_workers(tmp_path, cluster, sequence, g
     assert sha256(path) == expected
 
 
+def test_workers_get_little_at_a_time(tmp_path, cluster, sequence, grid, monkeypatch):
+    """Of chunks with one thread each; an interruption takes back what is under way."""
+    submit, cancel = distributed.Client.submit, distributed.Client.cancel
+    threads, under_way, cancelled = set(), [], []
+
+    def watched_submit(client, function, job, *arguments, **options):
+        threads.add(job.model.n_threads)
+        under_way.append(sum(state.status == "pending" for state in client.futures.values()))
+        return submit(client, function, job, *arguments, **options)
+
+    def watched_cancel(client, futures):
+        cancelled.extend(futures)
+        return cancel(client, futures)
+
+    def progress(done, total):
+        if done > 200:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(distributed.Client, "submit", watched_submit)
+    monkeypatch.setattr(distributed.Client, "cancel", watched_cancel)
+    with pytest.raises(KeyboardInterrupt):
+        generate_file(
+            tmp_path / "d.h5",
+            EPGBloch(n_threads=3),
+            sequence,
+            grid,
+            scheduler=cluster.scheduler_address,
+            progress=progress,
+            **OPTIONS,
+        )
+    assert threads == {1}
+    assert len(under_way) < 15  # of 20
+    assert max(under_way) < 2 * 2
+    assert cancelled
+
+
 def test_errors_of_workers_are_raised(tmp_path, cluster, sequence, grid, monkeypatch):
     # this process believes to have another version, and so does its label
     monkeypatch.setattr("dictionaries.distributed.__version__", "9.9")
