@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dictionaries.atom_list import AtomList
-from dictionaries.compression import STATISTICS_BLOCK, error_statistics
+from dictionaries.compression import blocks_of
 from dictionaries.dictionary import Dictionary, DictionaryError, RelativeError
-from dictionaries.generation import check_count, checked_atoms, unit_signals
+from dictionaries.generation import check_count, checked_atoms, collected, unit_signals
 from dictionaries.grid import Grid
 from dictionaries.subspace import sample_indices, subspace
 from epgbloch import Sequence, Tissue
@@ -73,18 +73,11 @@ def dictionary_from_signals(
     sample = sample_indices(grid.n_atoms, max(_N_SAMPLE, rank))
     pieces = [sample[start : start + _BLOCK] for start in range(0, sample.size, _BLOCK)]
     basis, singular_values = subspace((unit_signals(block(n), grid[n], n) for n in pieces), rank)
-    coefficients = np.empty((grid.n_atoms, rank), basis.dtype)
-    norms, error = np.empty(grid.n_atoms, np.float32), np.empty(grid.n_atoms, np.float32)
-    slices = [slice(i, i + STATISTICS_BLOCK) for i in range(0, grid.n_atoms, STATISTICS_BLOCK)]
-    for part in slices:
-        coefficients[part], norms[part], error[part] = checked_atoms(
-            block(part), grid[part], part.start, basis
-        )
-    truncated, counts = error_statistics(error[part] for part in slices)
     settings = {"model": "imported"} if model is None else model
-    return Dictionary(
-        grid, sequence, basis, coefficients, norms, settings, truncated, singular_values, counts
+    chunks = (
+        (part, checked_atoms(block(part), grid[part], part.start, basis)) for part in blocks_of(grid.n_atoms)
     )
+    return collected(grid, sequence, settings, basis, singular_values, chunks)
 
 
 def dictionary_from_arrays(

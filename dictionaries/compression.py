@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from dictionaries.dictionary import ERROR_EDGES, RelativeError
 
-STATISTICS_BLOCK = 8192
-"""Atoms whose errors are summed at once: the sum must not depend on how the atoms were computed."""
+BLOCK = 8192
+"""Atoms whose errors are summed at once: the sum must not depend on how the atoms were computed. Files are
+read, written and compressed in these blocks as well."""
 
 
 class Compressed(NamedTuple):
@@ -123,10 +124,16 @@ def _compress(
             fault[i] = 3
 
 
+def blocks_of(n_atoms: int) -> Iterator[slice]:
+    """Return the atoms of every block of `BLOCK` atoms; the last may be smaller."""
+    for start in range(0, n_atoms, BLOCK):
+        yield slice(start, min(start + BLOCK, n_atoms))
+
+
 def error_statistics(blocks: Iterable[NDArray[np.float32]]) -> tuple[RelativeError, NDArray[np.int64]]:
     """Return largest and root-mean-square error, and the counts in the bins of `ERROR_EDGES`.
 
-    Every block but the last must hold `STATISTICS_BLOCK` errors.
+    Every block but the last must hold `BLOCK` errors.
     """
     largest, sums, n_atoms = 0.0, [], 0
     counts = np.zeros(ERROR_EDGES.size - 1, np.int64)

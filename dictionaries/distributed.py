@@ -63,10 +63,10 @@ def computed_by_workers(
         except KilledWorker as error:
             raise OSError(
                 f"workers were lost again and again with the same {work.chunk_size} atoms ({error}): give "
-                f"them more memory, or chunk_size={max(work.chunk_size // 4, 1)}. {_CONTINUE}"
+                f"them more memory. {_CONTINUE}; with a smaller chunk_size, remove them: it starts afresh"
             ) from error
-        except CancelledError as error:
-            raise OSError(f"the connection to the scheduler was lost. {_CONTINUE}") from error
+        except (CancelledError, OSError) as error:
+            raise OSError(f"the connection to the scheduler was lost ({error}). {_CONTINUE}") from error
         finally:
             with contextlib.suppress(Exception):  # nothing to cancel without connection
                 client.cancel(list(waiting))

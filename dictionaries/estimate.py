@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dictionaries.atom_list import FIELDS, AtomList
-from dictionaries.compression import STATISTICS_BLOCK
+from dictionaries.compression import BLOCK
 from dictionaries.file_generation import bytes_per_atom
 from dictionaries.generation import Work, compressed_atoms
 from dictionaries.grid import Grid
@@ -96,7 +96,7 @@ def estimate(
     n_listed = 0 if isinstance(grid, Grid) else n_atoms
     # Gram matrix, its eigenvectors and the work space of the solver, or signals and blocks of the file
     subspace_bytes = 6 * n_pulses**2 * (16 if is_complex else 8)
-    chunk_bytes = 8 * n_pulses * min(chunk_size, n_atoms) + 2 * in_parts * (chunk_size + STATISTICS_BLOCK)
+    chunk_bytes = 8 * n_pulses * min(chunk_size, n_atoms) + 2 * in_parts * (chunk_size + BLOCK)
     return Estimate(
         n_atoms=n_atoms,
         file_bytes=file_bytes,

@@ -16,14 +16,15 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from dictionaries.arrays import dictionary_from_arrays
-from dictionaries.atom_list import FIELDS, AtomList
+from dictionaries.atom_list import FIELDS
+from dictionaries.compression import BLOCK, blocks_of
 from dictionaries.dictionary import Dictionary, DictionaryError, RelativeError
 from dictionaries.grid import Grid
+from dictionaries.reading import stored_atoms
 from dictionaries.store import model_text, replaced_dictionary
 from epgbloch import Sequence, Tissue
 from epgbloch._files import new_hdf5
 
-_CHUNK = 8192
 _DAMAGE = (
     OSError,
     RuntimeError,
@@ -152,8 +153,9 @@ def import_dictionary(path: str | os.PathLike[str], sequence: Sequence | None = 
             if name not in {*variables, *fields}:
                 raise DictionaryError(f"variable {name} is missing; files with other names: read_arrays")
         stored = None if texts["sequence"] is None else Sequence.from_dict(texts["sequence"])
+        tissue = Tissue(**fields)
         dictionary = dictionary_from_arrays(
-            _atoms(Tissue(**fields), texts["grid"]),
+            stored_atoms({name: getattr(tissue, name) for name in FIELDS}, texts["grid"]),
             basis=variables["basis"],
             coefficients=variables["coefficients"],
             norms=np.ravel(variables["norms"]) if "norms" in variables else None,
@@ -243,11 +245,10 @@ def _write_matrix(file: h5py.File, name: str, value: NDArray[Any]) -> None:
         dtype = np.dtype([("real", np.float32), ("imag", np.float32)])
     n_rows, n_columns = matrix.shape
     dataset = file.create_dataset(
-        name, matrix.shape, dtype, chunks=(n_rows, min(_CHUNK, n_columns)), compression="gzip", shuffle=True
+        name, matrix.shape, dtype, chunks=(n_rows, min(BLOCK, n_columns)), compression="gzip", shuffle=True
     )
-    for start in range(0, n_columns, _CHUNK):
-        block = np.ascontiguousarray(matrix[:, start : start + _CHUNK])
-        dataset[:, start : start + _CHUNK] = block.view(dtype)
+    for columns in blocks_of(n_columns):
+        dataset[:, columns] = np.ascontiguousarray(matrix[:, columns]).view(dtype)
     dataset.attrs["MATLAB_class"] = np.bytes_(_MATLAB_CLASSES[value.dtype.name])
 
 
@@ -284,13 +285,3 @@ def _vector(variables: dict[str, Any], name: str) -> Any:
 def _error(variables: dict[str, Any]) -> RelativeError | None:
     error = _vector(variables, "truncation_error")
     return None if error is None else RelativeError(*map(float, error))
-
-
-def _atoms(tissue: Tissue, axes: dict[str, list[float]] | None) -> Grid | AtomList:
-    if axes is None:
-        return AtomList(tissue)
-    grid = Grid(**axes)
-    for name in FIELDS:
-        if not np.array_equal(getattr(grid.tissue, name), getattr(tissue, name)):
-            raise DictionaryError(f"{name} does not belong to the grid in the file; leave out grid")
-    return grid

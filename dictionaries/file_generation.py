@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dictionaries.atom_list import FIELDS, AtomList
-from dictionaries.compression import STATISTICS_BLOCK, Compressed
+from dictionaries.compression import BLOCK, Compressed
 from dictionaries.dictionary import DictionaryError
 from dictionaries.generation import Progress, Work, compressed_atoms
 from dictionaries.grid import Grid
@@ -42,8 +42,9 @@ def generate_file(
 
     Finished chunks are kept beside the file in the folder ``<name>.parts``: a run that was killed continues
     there. The file appears when it is complete, and the folder goes; until then both need disk space. The
-    file depends neither on interruptions nor on the number of threads or workers, as long as these are
-    machines of one kind: other processors may round differently.
+    file depends neither on interruptions nor on the number of threads of the model or of workers, as long as
+    these are machines of one kind: other processors may round differently. So may BLAS with another number
+    of threads in this process, which computes the subspace; a run that continues takes the one that is kept.
 
     Memory: the signals of one chunk, 8 x chunk_size x n_pulses bytes, what the model takes beside, a few
     arrays of 8 n_pulses^2 bytes for the subspace, and 8192 atoms of the file; that of an `AtomList` besides.
@@ -81,15 +82,19 @@ def generate_file(
     ImportError
         If `scheduler` is given and Dask is not installed.
     OSError
-        If the file exists or cannot be written (parts that are finished are kept), or the scheduler is out
-        of reach.
+        If the file exists, another process makes it, it cannot be written (parts that are finished are
+        kept), or the scheduler is out of reach.
     """
     work = Work(model, sequence, grid, rank, truncation_error, chunk_size, n_sample)
     target = Path(path)
-    parts = Parts(target, "dictionary", _identity(work), DictionaryError)
-    if parts.open(replace=replace):
-        return target
-    total = work.sample.size + grid.n_atoms
+    with contextlib.closing(Parts(target, "dictionary", _identity(work), DictionaryError)) as parts:
+        if not parts.open(replace=replace):
+            _generate(parts, work, scheduler, progress)
+    return target
+
+
+def _generate(parts: Parts, work: Work, scheduler: Any, progress: Progress | None) -> None:
+    total = work.sample.size + work.grid.n_atoms
 
     def report(done: int) -> None:
         if progress is not None:
@@ -98,19 +103,19 @@ def generate_file(
     basis, singular_values = _basis(parts, work, report)
     missing = [atoms for atoms in work.chunks() if not _is_intact(parts.read(_name(atoms)), basis, atoms)]
     n_missing = sum(atoms.stop - atoms.start for atoms in missing)
-    _check_space(target.parent, grid, basis, n_missing)
+    _check_space(parts.target.parent, work.grid, basis, n_missing)
     done = total - n_missing
-    if n_missing < grid.n_atoms:
+    if n_missing < work.grid.n_atoms:
         report(done)
     with contextlib.closing(_computed(work, basis, missing, scheduler)) as chunks:
         for atoms, compressed in chunks:
             parts.write(_name(atoms), {"basis": _digest(basis), **compressed._asdict()})
             done += atoms.stop - atoms.start
             report(done)
-    kept = (parts.required(_name(atoms)) for atoms in work.chunks())
+    blocks = _reblocked(parts.required(_name(atoms)) for atoms in work.chunks())
+    settings = work.model.settings()
     with parts.finishing() as complete:
-        write_blocks(complete, grid, sequence, model.settings(), basis, singular_values, _reblocked(kept))
-    return target
+        write_blocks(complete, work.grid, work.sequence, settings, basis, singular_values, blocks)
 
 
 def _identity(work: Work) -> dict[str, Any]:
@@ -140,7 +145,7 @@ def _identity(work: Work) -> dict[str, Any]:
 def _basis(parts: Parts, work: Work, report: Any) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Basis and singular values, kept as a part: another number of BLAS threads may round differently."""
     part = parts.read("subspace")
-    if part is None:
+    if part is None or part.keys() != {"basis", "singular_values"}:  # damage may hide entries
         basis, singular_values = work.subspace(report)
         part = {"basis": basis, "singular_values": singular_values}
         parts.write("subspace", part)
@@ -198,8 +203,8 @@ def _reblocked(parts: Iterable[dict[str, NDArray[Any]]]) -> Iterator[dict[str, N
     for part in parts:
         for name in Compressed._fields:
             waiting[name] = np.concatenate([waiting[name], part[name]]) if name in waiting else part[name]
-        while len(waiting["norms"]) >= STATISTICS_BLOCK:
-            yield {name: values[:STATISTICS_BLOCK] for name, values in waiting.items()}
-            waiting = {name: values[STATISTICS_BLOCK:] for name, values in waiting.items()}
+        while len(waiting["norms"]) >= BLOCK:
+            yield {name: values[:BLOCK] for name, values in waiting.items()}
+            waiting = {name: values[BLOCK:] for name, values in waiting.items()}
     if len(waiting["norms"]):
         yield waiting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dictionaries.atom_list import AtomList
-from dictionaries.compression import STATISTICS_BLOCK, Compressed, compress, error_statistics
+from dictionaries.compression import Compressed, blocks_of, compress, error_statistics
 from dictionaries.dictionary import Dictionary, DictionaryError
 from dictionaries.grid import Grid
 from dictionaries.subspace import as_real, sample_indices, subspace
@@ -93,16 +93,31 @@ def generate(
             progress(done, total)
 
     basis, singular_values = work.subspace(report)
+
+    def chunks() -> Iterator[tuple[slice, Compressed]]:
+        for atoms in work.chunks():
+            yield atoms, compressed_atoms(model, sequence, grid[atoms], atoms.start, basis)
+            report(work.sample.size + atoms.stop)
+
+    return collected(grid, sequence, model.settings(), basis, singular_values, chunks())
+
+
+def collected(
+    grid: Grid | AtomList,
+    sequence: Sequence | None,
+    settings: dict[str, Any],
+    basis: NDArray[Any],
+    singular_values: NDArray[np.float64],
+    chunks: Iterable[tuple[slice, Compressed]],
+) -> Dictionary:
+    """Return the dictionary whose atoms arrive in chunks, with their truncation error."""
     coefficients = np.empty((grid.n_atoms, basis.shape[1]), dtype=basis.dtype)
     norms, error = np.empty(grid.n_atoms, np.float32), np.empty(grid.n_atoms, np.float32)
-    for atoms in work.chunks():
-        compressed = compressed_atoms(model, sequence, grid[atoms], atoms.start, basis)
+    for atoms, compressed in chunks:
         coefficients[atoms], norms[atoms], error[atoms] = compressed
-        report(work.sample.size + atoms.stop)
-    blocks = (error[i : i + STATISTICS_BLOCK] for i in range(0, error.size, STATISTICS_BLOCK))
-    truncated, counts = error_statistics(blocks)
+    truncated, counts = error_statistics(error[atoms] for atoms in blocks_of(grid.n_atoms))
     return Dictionary(
-        grid, sequence, basis, coefficients, norms, model.settings(), truncated, singular_values, counts
+        grid, sequence, basis, coefficients, norms, settings, truncated, singular_values, counts
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from dictionaries.dictionary import Dictionary
 from dictionaries.search import search
 from dictionaries.tiles import neighbours
 from epgbloch._checks import require_count
+from epgbloch._cores import available_cores
 
 _BLOCK = 256  # voxels that a thread takes at a time
 
@@ -135,9 +135,9 @@ def match(
     # similar voxels look into the same tiles, which then wait in the cache
     turned = voxels[numbers] * np.exp(-1j * np.angle(voxels[numbers, :1]))
     numbers = numbers[neighbours(turned.view(np.float32))]
-    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_threads or available_cores()) as pool:
         list(pool.map(match_block, [numbers[i : i + _BLOCK] for i in range(0, len(numbers), _BLOCK)]))
-    tissue = dictionary.tissue[index.ravel()]
+    tissue = dictionary.grid[index.ravel()]
     shape = index.shape if n_best > 1 else (len(index),)
 
     def of_atoms(values: NDArray[Any]) -> NDArray[Any]:

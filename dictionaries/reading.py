@@ -10,9 +10,10 @@ import h5py
 import numpy as np
 
 from dictionaries.atom_list import FIELDS, AtomList
+from dictionaries.compression import blocks_of
 from dictionaries.dictionary import Dictionary, DictionaryError, RelativeError
 from dictionaries.grid import Grid
-from dictionaries.store import FORMAT, FORMAT_VERSION, row_slices
+from dictionaries.store import FORMAT, FORMAT_VERSION
 from epgbloch import Sequence, Tissue, __version__
 
 _DAMAGE = (OSError, RuntimeError, ValueError, KeyError, TypeError)
@@ -75,13 +76,14 @@ def _contents(file: h5py.File) -> Dictionary:
         sequence = None if sequence_text is None else Sequence.from_dict(sequence_text)
         if sequence is not None and sequence.fingerprint().encode() != file.attrs["sequence_fingerprint"]:
             raise ValueError("sequence_fingerprint is not the one of the stored sequence")
+        tissue = {name: _dataset(file, f"tissue/{name}", load=False) for name in FIELDS}
         error = None
         if "truncation_error_max" in file.attrs or "error_counts" in file:
             error = RelativeError(
                 max=float(file.attrs["truncation_error_max"]), rms=float(file.attrs["truncation_error_rms"])
             )
         return Dictionary(
-            grid=_grid(file, grid_text),
+            grid=stored_atoms(tissue, grid_text),
             sequence=sequence,
             basis=_dataset(file, "basis"),
             coefficients=_dataset(file, "coefficients"),
@@ -95,20 +97,25 @@ def _contents(file: h5py.File) -> Dictionary:
         raise DictionaryError(f"{error}; the file is damaged: generate the dictionary again") from error
 
 
-def _grid(file: h5py.File, axes: dict[str, list[float]] | None) -> Grid | AtomList:
-    """Return the grid, which the tissues must belong to, or their list."""
+def stored_atoms(tissue: dict[str, Any], axes: dict[str, list[float]] | None) -> Grid | AtomList:
+    """Return the grid, which the arrays or datasets of FIELDS must belong to, or their list.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
     if axes is None:
-        return AtomList(Tissue(*(_dataset(file, f"tissue/{name}") for name in FIELDS)))
+        return AtomList(Tissue(**{name: values[...] for name, values in tissue.items()}))
     grid = Grid(**axes)
-    for name in FIELDS:
-        dataset = _dataset(file, f"tissue/{name}", load=False)
-        if dataset.shape != (grid.n_atoms,):
-            raise ValueError(f"tissue/{name} does not belong to the stored grid")
-    for atoms in row_slices(grid.n_atoms):
-        tissue = grid[atoms]
-        for name in FIELDS:
-            if not np.array_equal(file[f"tissue/{name}"][atoms], getattr(tissue, name)):
-                raise ValueError(f"tissue/{name} does not belong to the stored grid")
+    for name, values in tissue.items():
+        if values.shape != (grid.n_atoms,):
+            raise ValueError(f"{name} does not belong to the stored grid")
+    for atoms in blocks_of(grid.n_atoms):
+        expected = grid[atoms]
+        for name, values in tissue.items():
+            if not np.array_equal(values[atoms], getattr(expected, name)):
+                raise ValueError(f"{name} does not belong to the stored grid")
     return grid
 
 

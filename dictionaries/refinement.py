@@ -107,11 +107,12 @@ def refine(
     model : SignalModel
         Signals and derivatives. It need not be the one of the dictionary.
     dictionary : Dictionary
-        Sequence and subspace of the voxels, and the atoms where the fit starts.
+        Sequence and subspace of the voxels, and the atoms where the fit starts. Their diffusion stays.
     coefficients : array_like, shape (n_voxels, rank), complex or real
         Voxels in the subspace, as they were given to `match`.
     match : Match
-        Best atoms of the voxels. Voxels with index -1 are not fitted; their coefficients are not read.
+        Best atom of each voxel (n_best=1). Voxels with index -1 are not fitted; their coefficients are not
+        read.
     parameters : tuple of str
         What is refined: "t1", "t2", "b1", "off_resonance"; the others stay at the atom. The model must have
         these derivatives. With pulses of finite duration, each new off-resonance costs EPGBloch 0.2 s.
@@ -125,7 +126,8 @@ def refine(
     max_iterations : int
         Steps tried at most.
     tolerance : float
-        A fit has converged when a step would change the signal by less than this part of its norm.
+        A fit has converged when a step would change the signal by less than this part of its norm, and one
+        without damping by less than that or a tenth of the residual.
     chunk_size : int
         Number of voxels simulated at once; memory is about 10 x (1 + len(parameters)) x chunk_size x n_pulses
         bytes. The result depends on it only by single-precision rounding.
@@ -140,9 +142,9 @@ def refine(
     Raises
     ------
     ValueError
-        If shapes do not fit, a voxel is zero or not finite, the match does not belong to the dictionary, a
-        parameter is unknown or has no derivative in the model, bounds do not contain the atoms, a number is
-        out of range, or the rank leaves nothing to estimate the noise from.
+        If shapes do not fit, the match has several atoms a voxel or does not belong to the dictionary, a
+        voxel is zero or not finite, a parameter is unknown or has no derivative in the model, bounds do not
+        contain the atoms, a number is out of range, or the rank leaves nothing to estimate the noise from.
 
     References
     ----------
@@ -154,7 +156,10 @@ def refine(
     for name, count in (("max_iterations", max_iterations), ("chunk_size", chunk_size)):
         require_count(name, count)
     positive_number("tolerance", tolerance, "parts of the norm of the signal")
-    _check_match(dictionary, match)
+    if match.index.ndim != 1:
+        raise ValueError(
+            f"match.index has shape {match.index.shape}; one atom a voxel can be refined: match with n_best=1"
+        )
     n_voxels = match.index.size
     order = np.argsort(match.index, kind="stable")  # equal atoms come to one chunk, which simulates one
     voxels = order[match.index[order] >= 0]
@@ -166,7 +171,7 @@ def refine(
             f"noise_std=None: rank {dictionary.rank} leaves {n_free} degrees of freedom beside the proton "
             f"density and {len(names)} parameters; give noise_std or raise the rank"
         )
-    tissue = np.stack([getattr(match, name)[voxels] for name in PARAMETERS], axis=1)
+    tissue = _tissue(dictionary, match, voxels)
     limits = _limits(dictionary, names, bounds or {}, tissue)
     fit = Fit(model, dictionary, names, x, tissue, limits, chunk_size)
     converged = fit.run(max_iterations, tolerance, progress)
@@ -219,17 +224,21 @@ def _checked_parameters(parameters: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _check_match(dictionary: Dictionary, match: Match) -> None:
-    fitted = match.index[match.index != -1]
-    inside = not fitted.size or (fitted.min() >= 0 and fitted.max() < dictionary.n_atoms)
-    if not inside or any(
-        not np.array_equal(getattr(dictionary.tissue, name)[fitted], getattr(match, name)[match.index != -1])
-        for name in PARAMETERS
-    ):
-        raise ValueError(
-            f"match does not belong to this dictionary of {dictionary.n_atoms} atoms; give the dictionary "
-            "that the voxels were matched with"
-        )
+def _tissue(dictionary: Dictionary, match: Match, voxels: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Tissue of the atoms of some voxels, shape (n, 5): PARAMETERS and diffusion."""
+    index = match.index[voxels]
+    if not index.size:
+        return np.empty((0, len(PARAMETERS) + 1))
+    if index.max() < dictionary.n_atoms:
+        atoms = dictionary.grid[index]
+        tissue = np.stack([getattr(atoms, name) for name in (*PARAMETERS, "diffusion")], axis=1)
+        matched = np.stack([getattr(match, name)[voxels] for name in PARAMETERS], axis=1)
+        if np.array_equal(tissue[:, :-1], matched):
+            return tissue
+    raise ValueError(
+        f"match does not belong to this dictionary of {dictionary.n_atoms} atoms; give the dictionary "
+        "that the voxels were matched with"
+    )
 
 
 def _checked_voxels(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dictionaries.atom_list import FIELDS, AtomList
-from dictionaries.compression import STATISTICS_BLOCK, error_statistics
+from dictionaries.compression import BLOCK, blocks_of, error_statistics
 from dictionaries.dictionary import Dictionary, RelativeError
 from dictionaries.grid import Grid
 from epgbloch import Sequence, __version__
@@ -25,8 +25,6 @@ FORMAT = "epgbloch dictionary"
 FORMAT_VERSION = 2
 """Attribute `format_version` of the files."""
 _UNITS = {"t1": "s", "t2": "s", "b1": "relative to nominal", "off_resonance": "Hz", "diffusion": "m^2/s"}
-_ROWS = STATISTICS_BLOCK
-"""Atoms of an HDF5 chunk."""
 
 
 def write_dictionary(path: str | os.PathLike[str], dictionary: Dictionary) -> Path:
@@ -76,7 +74,7 @@ def write_dictionary(path: str | os.PathLike[str], dictionary: Dictionary) -> Pa
             dictionary.singular_values,
             (
                 {"coefficients": dictionary.coefficients[atoms], "norms": dictionary.norms[atoms]}
-                for atoms in row_slices(dictionary.n_atoms)
+                for atoms in blocks_of(dictionary.n_atoms)
             ),
             (dictionary.truncation_error, dictionary.error_counts),
         )
@@ -168,12 +166,6 @@ def _json(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def row_slices(n_atoms: int) -> Iterator[slice]:
-    """Return the atoms of every HDF5 chunk."""
-    for start in range(0, n_atoms, _ROWS):
-        yield slice(start, min(start + _ROWS, n_atoms))
-
-
 def _write_atoms(
     file: h5py.File, grid: Grid | AtomList, basis: NDArray[Any], blocks: Iterable[dict[str, NDArray[Any]]]
 ) -> Iterator[dict[str, NDArray[Any]]]:
@@ -183,7 +175,7 @@ def _write_atoms(
     creation = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
     creation.set_obj_track_times(False)
     h5py.h5g.create(file.id, b"tissue", gcpl=creation)
-    rows = min(_ROWS, n_atoms)
+    rows = min(BLOCK, n_atoms)
     datasets = {
         "coefficients": ((n_atoms, basis.shape[1]), basis.dtype, "1 (rows of unit norm)"),
         "norms": ((n_atoms,), np.float32, "signal of proton density 1"),
@@ -201,7 +193,7 @@ def _write_atoms(
             shuffle=True,
         )
         dataset.attrs["units"] = np.bytes_(units)
-    for atoms, block in zip(row_slices(n_atoms), blocks, strict=True):
+    for atoms, block in zip(blocks_of(n_atoms), blocks, strict=True):
         file["coefficients"][atoms], file["norms"][atoms] = block["coefficients"], block["norms"]
         tissue = grid[atoms]
         for name in FIELDS:

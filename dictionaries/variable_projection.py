@@ -19,6 +19,10 @@ _LINEAR = "off_resonance"
 """Fitted as it is; the others in their logarithms."""
 _FIRST_DAMPING, _LEAST_DAMPING = 1e-3, 1e-7
 _DAMPING_STEP = 10.0
+_OFFSET = 0.1
+"""Where steps fail by rounding, or by inexact derivatives, a fit has converged if the undamped step would
+change the signal by at most this part of the residual: a third of a standard error at rank 8
+(Bates, Watts 1981, Technometrics 23:179)."""
 _SINGULAR = 1e-9
 """Least eigenvalue of the information, scaled to a diagonal of 1: below is single-precision rounding."""
 
@@ -89,8 +93,8 @@ class Fit:
         Which of PARAMETERS are fitted.
     x : ndarray, shape (n, rank), complex128
         Voxels.
-    tissue : ndarray, shape (n, 4), float64
-        PARAMETERS of each voxel at the start, within the limits.
+    tissue : ndarray, shape (n, 5), float64
+        PARAMETERS of each voxel at the start, within the limits, and diffusion, which stays.
     limits : ndarray, shape (n_parameters, 2), float64
         Least and greatest value of each fitted parameter.
     chunk_size : int
@@ -98,8 +102,8 @@ class Fit:
 
     Attributes
     ----------
-    tissue : ndarray, shape (n, 4), float64
-        PARAMETERS of each voxel now.
+    tissue : ndarray, shape (n, 5), float64
+        PARAMETERS and diffusion of each voxel now.
     state : State
         Its residual and normal equations.
     iterations : ndarray, shape (n,), int64
@@ -144,9 +148,11 @@ class Fit:
         damping = np.full(n_voxels, _FIRST_DAMPING)
         for i_iteration in range(max_iterations + 1):
             steps = self._steps(active, damping[active])
-            change = np.sqrt(quadratic(self.state.information[active], steps))
-            norms = np.abs(self.state.pd[active]) * np.sqrt(self.state.energy[active])
-            moving = ~(change <= tolerance * norms)
+            limits = tolerance * np.abs(self.state.pd[active]) * np.sqrt(self.state.energy[active])
+            # where steps failed, damping has made them short: what is left to gain must be small as well
+            whole = self._steps(active, np.full(active.size, _LEAST_DAMPING))
+            left = np.maximum(limits, _OFFSET * np.sqrt(self.state.cost[active]))
+            moving = ~((self._change(active, steps) <= limits) & (self._change(active, whole) <= left))
             active, steps = active[moving], steps[moving]
             if progress is not None:
                 progress(n_voxels - active.size, n_voxels)
@@ -225,6 +231,10 @@ class Fit:
         diagonal = np.maximum(diagonal, _SINGULAR * diagonal.max(axis=1, keepdims=True))
         damped = information + (damping[:, np.newaxis] * diagonal)[..., np.newaxis] * np.eye(len(self._names))
         return bounded_steps(damped, self.state.descent[rows], self._normals, self._room(rows))
+
+    def _change(self, rows: NDArray[np.intp], steps: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Norm of the change of pd c, across c, by steps of voxels `rows`."""
+        return np.sqrt(quadratic(self.state.information[rows], steps))
 
     def _moved(self, rows: NDArray[np.intp], steps: NDArray[np.float64]) -> NDArray[np.float64]:
         """Tissue of voxels `rows` after a step, kept from crossing a bound by rounding."""

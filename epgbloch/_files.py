@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import io
 import json
 import lzma
 import os
+import platform
 import shutil
 import struct
 import zipfile
@@ -20,11 +22,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+try:
+    import fcntl
+except ImportError:  # no POSIX
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     import h5py
 
 _LABEL = "label.json"
 _COMPLETE = "complete"
+_LOCK = "lock"
 _DAMAGE = (
     OSError,
     ValueError,
@@ -45,15 +53,37 @@ _DAMAGE = (
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `target`, which takes its name when the block ends well.
 
-    What a killed process leaves, the next one overwrites.
+    Processes have paths of their own; those of killed ones on this machine are removed first.
     """
-    temporary = target.with_name(f".{target.name}.partial")
+    start = f".{target.name}.{platform.node()}-"
+    for path in target.parent.glob(f"{glob.escape(start)}*.partial"):
+        if _is_dead(path.name[len(start) :].removesuffix(".partial")):
+            path.unlink(missing_ok=True)
+    with _renamed(target.with_name(f"{start}{os.getpid()}.partial"), target) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def _renamed(temporary: Path, target: Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def _is_dead(pid: str) -> bool:
+    """Whether no process of this machine has this number, as far as can be told."""
+    if os.name != "posix" or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)  # signals nothing
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def read_archive(file: BinaryIO) -> dict[str, NDArray[Any]]:
@@ -175,7 +205,8 @@ class _DiskFile(io.RawIOBase):
 class Parts:
     """Folder ``<name>.parts`` beside a file that is being made, with its finished parts.
 
-    A label in it says what they belong to. Parts appear complete or not at all, and carry checksums.
+    A label in it says what they belong to. Parts appear complete or not at all, and carry checksums. From
+    `open` to `close`, no other process can open them, on file systems that have locks.
 
     Parameters
     ----------
@@ -194,10 +225,10 @@ class Parts:
     ) -> None:
         self.target = target
         self.folder = target.with_name(f"{target.name}.parts")
-        self._assembled = self.folder / "complete.partial"
         self._what = what
         self._identity = json.loads(json.dumps(identity))
         self._error = error
+        self._lock: BinaryIO | None = None
 
     def open(self, *, replace: bool = False) -> bool:
         """Make the folder, or check that it belongs to this file; return whether the file is complete.
@@ -214,6 +245,8 @@ class Parts:
             remained.
         ValueError
             If the folder holds parts of something else; of the type given as `error`.
+        BlockingIOError
+            If another process makes the file.
         OSError
             If the folder cannot be written.
         """
@@ -221,6 +254,7 @@ class Parts:
             raise FileExistsError(f"{self.target} exists; read it, or choose another name")
         with self._explained():
             self.folder.mkdir(exist_ok=True)
+            self._acquire()
         label = self.folder / _LABEL
         stored = None
         if label.exists() or any(self.folder.glob("*.npz")):
@@ -228,16 +262,43 @@ class Parts:
             self._check(stored)
         complete = self.folder / _COMPLETE
         if self.target.exists():
-            if complete.exists() and not self._assembled.exists():  # killed while the parts were removed
-                self.remove()
+            if complete.exists() and complete.read_text(encoding="utf-8") == _stamp(self.target):
+                self.remove()  # the process was killed in the middle of that
                 return True
             if not replace:
                 raise FileExistsError(f"{self.target} exists; read it, or choose another name")
-        complete.unlink(missing_ok=True)
+        for path in (complete, *self.folder.glob("*.partial")):  # those of killed processes
+            path.unlink(missing_ok=True)
         if stored is None:
-            with self._explained(), replacing(label) as path:
-                path.write_text(json.dumps(self._identity, sort_keys=True), encoding="utf-8")
+            with self._appearing(label) as path, path.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(self._identity, sort_keys=True))
+                file.flush()
+                os.fsync(file.fileno())  # without label, all parts would be refused
         return False
+
+    def _acquire(self) -> None:
+        if fcntl is None:
+            return
+        path = self.folder / _LOCK
+        self._lock = path.open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_ours = False
+        except OSError:  # a file system without locks
+            return
+        else:  # the process that had the lock may have removed the file
+            is_ours = path.exists() and os.path.samestat(path.stat(), os.fstat(self._lock.fileno()))
+        if not is_ours:
+            self.close()
+            raise BlockingIOError(
+                f"another process makes {self.target}; wait until it is done, or choose another name"
+            )
+
+    def close(self) -> None:
+        """Let other processes open the folder."""
+        if self._lock is not None:
+            self._lock.close()
 
     def _check(self, stored: dict[str, Any]) -> None:
         if stored == self._identity:
@@ -263,7 +324,7 @@ class Parts:
         """
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **arrays)
-        with self._explained(), replacing(self._path(name)) as path, path.open("wb", buffering=0) as file:
+        with self._appearing(self._path(name)) as path, path.open("wb", buffering=0) as file:
             rest = buffer.getbuffer()
             while rest:
                 rest = rest[file.write(rest) :]
@@ -292,24 +353,27 @@ class Parts:
         OSError
             If the file cannot be written; the parts are kept.
         """
-        complete = self.folder / _COMPLETE
-        with self._explained():
-            try:
-                yield self._assembled
-                complete.touch()
-                os.replace(self._assembled, self.target)
-            except BaseException:
-                complete.unlink(missing_ok=True)  # first: see `open`
-                self._assembled.unlink(missing_ok=True)
-                raise
+        with self._appearing(self.target) as path:
+            yield path
+            (self.folder / _COMPLETE).write_text(_stamp(path), encoding="utf-8")
         self.remove()
 
     def remove(self) -> None:
-        """Remove the folder, last what tells that the file is complete."""
+        """Remove the folder, last what tells that the file is complete. What cannot be removed stays."""
         last = [self.folder / _LABEL, self.folder / _COMPLETE]
-        for path in [*(path for path in self.folder.iterdir() if path not in last), *last]:
-            path.unlink(missing_ok=True)
-        self.folder.rmdir()
+        with contextlib.suppress(OSError):
+            for path in [*(path for path in self.folder.iterdir() if path not in last), *last]:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            self.close()  # network file systems keep open files
+            self.folder.rmdir()
+
+    @contextlib.contextmanager
+    def _appearing(self, target: Path) -> Iterator[Path]:
+        """Yield a path in the folder that becomes `target` when the block ends well."""
+        temporary = self.folder / f"{platform.node()}-{os.getpid()}.partial"
+        with self._explained(), _renamed(temporary, target):
+            yield temporary
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
@@ -335,6 +399,12 @@ def _read_label(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _stamp(path: Path) -> str:
+    """What a file keeps when it is renamed, and another one has not."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _difference(key: str, stored: Any, given: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from epgbloch import operators
 from epgbloch._checks import require_count
+from epgbloch._cores import available_cores
 from epgbloch.intervals import Intervals
 from epgbloch.kernels.layout import LANES
 from epgbloch.sequence import Sequence
@@ -275,7 +275,7 @@ class EPGBloch:
             if progress is not None:
                 progress(n_done, n_atoms)
 
-        n_threads = min(self.n_threads or _available_cores(), len(tasks))
+        n_threads = min(self.n_threads or available_cores(), len(tasks))
         if n_threads == 1:
             for task in tasks:
                 work(task)
@@ -397,9 +397,3 @@ def _parameters(wrt: tuple[str, ...]) -> list[str]:
     if len(set(wrt)) < len(wrt):
         raise ValueError(f"wrt={wrt} names a parameter twice; name each once")
     return names
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -153,14 +153,17 @@ def stored_dictionary(path: Path, protocol: Protocol, rank: int | None) -> Dicti
         raise ValueError(f"--rank {rank}: {path} has rank {dictionary.rank}; leave the option out")
     model = "engine" if protocol.model is protocol.engine else "surrogate"
     differences: dict[str, list[str]] = {"dictionary": [], model: []}
-    if protocol.grid is not None and not isinstance(dictionary.grid, Grid):
-        differences["dictionary"].append(f"it lists {dictionary.n_atoms} atoms that need not lie on a grid")
-    elif protocol.grid is not None:
+    if protocol.grid is not None:
         asked = protocol.grid.to_dict()
-        for name, axis in dictionary.grid.to_dict().items():
-            # Equal but for the rounding of logarithmic axes on another machine.
-            if len(axis) != len(asked[name]) or not np.allclose(axis, asked[name], rtol=1e-9, atol=0):
-                differences["dictionary"].append(f"{name} is {_range(axis)}, not {_range(asked[name])}")
+        if not isinstance(dictionary.grid, Grid):
+            differences["dictionary"].append(
+                f"it lists {dictionary.n_atoms} atoms that need not lie on a grid"
+            )
+        else:
+            for name, axis in dictionary.grid.to_dict().items():
+                # Equal but for the rounding of logarithmic axes on another machine.
+                if len(axis) != len(asked[name]) or not np.allclose(axis, asked[name], rtol=1e-9, atol=0):
+                    differences["dictionary"].append(f"{name} is {_range(axis)}, not {_range(asked[name])}")
         if dictionary.rank != protocol.rank:
             differences["dictionary"].append(f"rank is {dictionary.rank}, not {protocol.rank}")
     if protocol.model_given:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from epgbloch import __version__
+from epgbloch._cores import available_cores
 from epgbloch._files import replacing
 from jobs import evaluation_figures
 from jobs.console import Console
@@ -78,7 +78,7 @@ def run_evaluate(
     weights = find_weights(path)[1]
     recipe = recipe_of(weights)
     trained, training = (card_entry(weights, name) for name in ("trained", "training"))
-    n_threads = threads or _available_cores()
+    n_threads = threads or available_cores()
     dataset = _dataset(weights, data, out, n_threads, console)
     try:
         rows = held_out_rows(weights, dataset)
@@ -142,12 +142,6 @@ def _dataset(weights: Weights, data: Path | None, out: Path, n_threads: int, con
             generate_dataset(path, recipe, n_threads=n_threads, progress=progress)
     with console.step(f"Reading {path}"):
         return read_dataset(path, recipe)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _rounded(value: Any) -> Any:

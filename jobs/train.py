@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from epgbloch._cores import available_cores
 from epgbloch._files import replacing
 from jobs.console import Console
 from jobs.training_file import TrainingFile, load_training_file
@@ -37,7 +37,7 @@ def run_train(path: Path, *, out: Path, threads: int | None, console: Console) -
         If a file cannot be read or written.
     """
     file = load_training_file(path)
-    n_threads = threads or _available_cores()
+    n_threads = threads or available_cores()
     dataset = _dataset(file, n_threads, console)
     out.mkdir(parents=True, exist_ok=True)
     n_told = 0
@@ -98,12 +98,6 @@ def _dataset(file: TrainingFile, n_threads: int, console: Console) -> Dataset:
             generate_dataset(file.data, recipe, n_threads=n_threads, progress=progress)
     with console.step(f"Reading {file.data}"):
         return read_dataset(file.data, file.recipe)
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _line(entry: dict[str, Any], state: Report) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -13,6 +12,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
+from epgbloch._cores import available_cores
 from reconstruction.acquisition import Acquisition
 
 _T = TypeVar("_T")
@@ -128,7 +128,7 @@ class SubspaceEncoding:
             )
         if n_threads is not None and n_threads < 1:
             raise ValueError(f"n_threads={n_threads} must be at least 1, or None for all cores")
-        self._n_threads = min(n_threads or _available_cores(), len(self._sensitivities))
+        self._n_threads = min(n_threads or available_cores(), len(self._sensitivities))
         angle = 2 * np.pi * acquisition.trajectory
         # The array axes are (y, x), so the first coordinate that finufft asks for belongs to ky.
         ky, kx = (np.ascontiguousarray(angle[..., i].ravel()) for i in (1, 0))
@@ -262,12 +262,6 @@ def checked_sensitivities(sensitivities: ArrayLike, acquisition: Acquisition) ->
     if not maps.any():
         raise ValueError("sensitivities is zero everywhere; estimate it from the data with espirit")
     return maps
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _sampling_density(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -64,15 +65,19 @@ def generate_dataset(
     DatasetError
         If the folder of parts belongs to another recipe or version.
     OSError
-        If the file exists, or cannot be written.
+        If the file exists, another process makes it, or it cannot be written.
     """
     require_count("n_threads", n_threads)
     target = Path(path)
-    parts = Parts(target, "data set", _identity(recipe), DatasetError)
     n_bytes = 8 * 6 * recipe.n_pulses * recipe.n_signals  # twice: parts and the file
     check_space(target.parent, n_bytes, "the data set", "choose another folder or fewer signals")
-    if parts.open():
-        return target
+    with contextlib.closing(Parts(target, "data set", _identity(recipe), DatasetError)) as parts:
+        if not parts.open():
+            _generate(parts, recipe, n_threads, progress)
+    return target
+
+
+def _generate(parts: Parts, recipe: Recipe, n_threads: int, progress: Progress | None) -> None:
     starts = range(0, recipe.n_signals, _PART)
     model = replace(recipe.model, n_threads=1)
     with ThreadPoolExecutor(n_threads) as pool:
@@ -85,7 +90,6 @@ def generate_dataset(
                 progress(indices.stop, recipe.n_signals)
     with parts.finishing() as complete:
         _assemble(complete, recipe, (parts.required(_part(start)) for start in starts))
-    return target
 
 
 def _part(start: int) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from epgbloch import Sequence, Tissue
 from epgbloch._checks import require_count
-from epgbloch.engine import _available_cores
+from epgbloch._cores import available_cores
 from surrogate.features import network_inputs
 from surrogate.inference import Inference, blocks
 from surrogate.limits import check_known, check_ranges
@@ -194,7 +194,7 @@ class GRUSurrogate:
                     derivative /= getattr(atoms, parameter)[:, np.newaxis]
             return rows.stop
 
-        n_threads = self._n_threads or _available_cores()
+        n_threads = self._n_threads or available_cores()
         with ThreadPoolExecutor(n_threads) as pool:
             for n_done in pool.map(work, blocks(tissue.n_atoms, n_threads)):
                 if progress is not None:

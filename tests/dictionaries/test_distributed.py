@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -108,6 +109,42 @@ def test_interrupted_work_is_continued_by_workers(tmp_path, cluster, sequence, g
     assert sha256(path) == expected
 
 
+def test_workers_get_little_at_a_time(tmp_path, cluster, sequence, grid, monkeypatch):
+    """Of chunks with one thread each; an interruption takes back what is under way."""
+    submit, cancel = distributed.Client.submit, distributed.Client.cancel
+    threads, under_way, cancelled = set(), [], []
+
+    def watched_submit(client, function, job, *arguments, **options):
+        threads.add(job.model.n_threads)
+        under_way.append(sum(state.status == "pending" for state in client.futures.values()))
+        return submit(client, function, job, *arguments, **options)
+
+    def watched_cancel(client, futures):
+        cancelled.extend(futures)
+        return cancel(client, futures)
+
+    def progress(done, total):
+        if done > 200:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(distributed.Client, "submit", watched_submit)
+    monkeypatch.setattr(distributed.Client, "cancel", watched_cancel)
+    with pytest.raises(KeyboardInterrupt):
+        generate_file(
+            tmp_path / "d.h5",
+            EPGBloch(n_threads=3),
+            sequence,
+            grid,
+            scheduler=cluster.scheduler_address,
+            progress=progress,
+            **OPTIONS,
+        )
+    assert threads == {1}
+    assert len(under_way) < 15  # of 20
+    assert max(under_way) < 2 * 2
+    assert cancelled
+
+
 def test_errors_of_workers_are_raised(tmp_path, cluster, sequence, grid, monkeypatch):
     # this process believes to have another version, and so does its label
     monkeypatch.setattr("dictionaries.distributed.__version__", "9.9")
@@ -125,6 +162,58 @@ def test_scheduler_out_of_reach(tmp_path, sequence, grid):
         pytest.raises(OSError, match=r"scheduler 'tcp://127\.0\.0\.1:9' is out of reach"),
     ):
         generate_file(tmp_path / "d.h5", EPGBloch(), sequence, grid, scheduler="tcp://127.0.0.1:9", **OPTIONS)
+
+
+def test_lost_scheduler_is_told(tmp_path, sequence, grid, expected):
+    """Killed while chunks are under way."""
+    file = str(tmp_path / "scheduler.json")
+    scheduler, worker = (
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                f"distributed.cli.dask_{name}",
+                "--scheduler-file",
+                file,
+                "--no-dashboard",
+            ],
+            stderr=subprocess.DEVNULL,
+        )
+        for name in ("scheduler", "worker")
+    )
+
+    def progress(done, total):
+        if done == N_ATOMS_SEEN:
+            scheduler.kill()
+            scheduler.wait()
+
+    path = tmp_path / "d.h5"
+    try:
+        with (
+            dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+            distributed.Client(scheduler_file=file, set_as_default=False) as client,
+            pytest.raises(OSError, match=r"connection to the scheduler was lost .*Run again to continue"),
+        ):
+            generate_file(path, EPGBloch(), sequence, grid, scheduler=client, progress=progress, **OPTIONS)
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+    generate_file(path, EPGBloch(), sequence, grid, **OPTIONS)
+    assert sha256(path) == expected
+
+
+def test_cancelled_chunks_are_told(tmp_path, cluster, sequence, grid):
+    with distributed.Client(cluster, set_as_default=False) as client:
+
+        def progress(done, total):
+            if done == N_ATOMS_SEEN:
+                client.cancel([distributed.Future(key, client) for key in client.futures])
+
+        with pytest.raises(OSError, match=r"connection to the scheduler was lost .*Run again to continue"):
+            generate_file(
+                tmp_path / "d.h5", EPGBloch(), sequence, grid, scheduler=client, progress=progress, **OPTIONS
+            )
 
 
 def test_missing_dask_is_told(tmp_path, sequence, grid, monkeypatch):

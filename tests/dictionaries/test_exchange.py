@@ -170,7 +170,7 @@ def test_missing_variables_are_named(tmp_path, dictionary, missing):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"t1": np.full(342, 5.0)}, "t1 does not belong to the grid in the file"),
+        ({"t1": np.full(342, 5.0)}, "t1 does not belong to the stored grid"),
         ({"t2": np.full(3, 0.1)}, "t2 has 3 values"),
         ({"grid": "null", "norms": np.ones(3)}, r"norms has shape \(3,\)"),
         ({"sequence": "{"}, "d.npz: Expecting"),

@@ -138,6 +138,16 @@ def test_damaged_parts_are_made_again(tmp_path, closed_form, sequence, grid, exp
     assert sha256(tmp_path / "d.h5") == sha256(expected)
 
 
+def test_subspace_without_singular_values_is_made_again(tmp_path, closed_form, sequence, grid, expected):
+    """Damage in the directory of an archive may hide entries."""
+    path = interrupt(tmp_path / "d.h5", closed_form(), sequence, grid) / "subspace.npz"
+    with np.load(path) as stored:
+        basis = stored["basis"].copy()
+    np.savez(path, basis=basis)
+    generate_file(tmp_path / "d.h5", closed_form(), sequence, grid, **OPTIONS)
+    assert sha256(tmp_path / "d.h5") == sha256(expected)
+
+
 def test_parts_of_another_subspace_are_made_again(tmp_path, closed_form, sequence, grid, expected):
     """BLAS on another number of threads may have rounded the subspace differently."""
     parts = interrupt(tmp_path / "d.h5", closed_form(), sequence, grid)
@@ -178,6 +188,20 @@ def test_parts_of_another_dictionary_are_refused(
     with pytest.raises(DictionaryError, match=rf"d\.h5\.parts holds parts of .*{message}.*remove the folder"):
         generate_file(path, closed_form(), sequence, grid, **options)
     assert sorted(os.listdir(parts)) == before
+
+
+def test_the_same_file_is_made_once_at_a_time(tmp_path, closed_form, sequence, grid, expected):
+    pytest.importorskip("fcntl")
+    path, refused = tmp_path / "d.h5", []
+
+    def again(*report):
+        with pytest.raises(BlockingIOError, match="another process makes"):
+            generate_file(path, closed_form(), sequence, grid, **OPTIONS)
+        refused.append(report)
+
+    generate_file(path, closed_form(), sequence, grid, progress=again, **OPTIONS)
+    assert len(refused) == 5
+    assert sha256(path) == sha256(expected)
 
 
 def test_existing_files_are_kept(tmp_path, closed_form, sequence, grid):
@@ -258,9 +282,11 @@ def kill_and_continue(folder, n_kills, seed):
     n_done = 0
     while n_done < n_kills:
         with start() as child:
-            if child.stdout.readline():  # else killed in the middle of the work that this run began with
+            if child.stdout.readline():  # else it was done, or failed
                 time.sleep(delays.uniform(0, 0.4))
             child.kill()
+            stderr = child.stderr.read()
+            assert not stderr
         n_done += 1
         if path.exists() and not path.with_name("d.h5.parts").exists():
             path.rename(folder / f"finished-{n_done}.h5")

@@ -3,7 +3,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from dictionaries import Grid, generate, linear_axis, log_axis, match, refine
+from dictionaries import AtomList, Grid, generate, linear_axis, log_axis, match, refine
 from dictionaries.variable_projection import State
 from epgbloch import EPGBloch, RFPulse, Sequence, Tissue
 from epgbloch.trains import sin_squared
@@ -271,6 +271,48 @@ def test_fits_further_off_than_the_atom_are_dropped(coarse):
     assert np.all(result.residual < 1e-5 * np.linalg.norm(x, axis=1))  # single precision
 
 
+def test_tissue_of_all_atoms_is_not_needed(coarse):
+    """It would take 40 bytes an atom."""
+    dictionary = replace(coarse, grid=grid(20))
+    x = voxels_of(coarse, tissues(4))[0]
+    refine(MODEL, dictionary, x, match(dictionary, x))
+    assert "tissue" not in vars(dictionary.grid)
+
+
+class Backwards:
+    """The engine with derivatives of the wrong sign: every step fails."""
+
+    def jacobian(self, sequence, tissue, wrt):
+        signal, derivatives = MODEL.jacobian(sequence, tissue, wrt)
+        return signal, -derivatives
+
+
+def test_failing_steps_are_no_convergence(coarse):
+    """Damping makes them short."""
+    x = voxels_of(coarse, tissues(20))[0]
+    result = refined(coarse, x, Backwards())
+    assert not result.converged.any()
+    np.testing.assert_array_equal(result.iterations, 50)
+
+
+def test_diffusion_of_the_atoms_is_kept():
+    """It shortens the signal as T2 does: without it, T2 would be wrong."""
+    sequence = Sequence(ANGLES, **TIMING, spoiler_moment=2 * np.pi / 0.2e-3)
+    around = grid(20).tissue
+    dictionary = generate(
+        MODEL,
+        sequence,
+        AtomList(Tissue(around.t1, around.t2, diffusion=np.where(around.t1 < 1, 1e-9, 0))),
+        rank=8,
+    )
+    tissue = Tissue([0.5, 0.7, 1.8, 3.0], [0.04, 0.08, 0.06, 0.2], diffusion=[1e-9, 1e-9, 0, 0])
+    result = refined(dictionary, voxels_of(dictionary, tissue)[0])
+    assert result.converged.all()
+    # single precision of signals, divided by their sensitivity
+    np.testing.assert_allclose(result.t1, tissue.t1, rtol=1e-3)
+    np.testing.assert_allclose(result.t2, tissue.t2, rtol=1e-3)
+
+
 def test_equal_atoms_are_simulated_once(coarse):
     model = Worse()
     x = np.tile(coarse.coefficients[150:153], (40, 1)) + 0.01 * voxels_of(coarse, tissues(120))[0]
@@ -443,6 +485,8 @@ def test_voxels_and_match_are_checked(coarse, spoiled):
         ValueError, match=f"match does not belong to this dictionary of {other.n_atoms} atoms"
     ):
         refine(MODEL, other, x, start)
+    with pytest.raises(ValueError, match=r"match.index has shape \(4, 2\); .* match with n_best=1"):
+        refine(MODEL, coarse, x, match(coarse, x, n_best=2))
     shifted = replace(start, index=(start.index + 1) % coarse.n_atoms)
     with pytest.raises(ValueError, match="match does not belong to this dictionary"):
         refine(MODEL, coarse, x, shifted)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dictionaries.matching import _best
+from dictionaries.search import search
 from dictionaries.tiles import TILE, arrange
 
 RANKS = {"real": 7, "complex": 5}
@@ -82,6 +83,38 @@ def test_similar_atoms_share_a_tile():
     tiles = arrange(np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32))
     # a tile of 1/16 rad lies within 1/32 of its centre
     np.testing.assert_allclose(tiles.spread[0, 2, :16], 1 / 32, rtol=0.05)  # halves are not exact
+
+
+def test_rounding_beside_a_centre_hides_no_atom():
+    """Voxels x so near the centre u of a tile that single precision sees nothing of them beside it.
+
+    Its atoms are turned from u by 0.1 to and away from x; a tile of equal atoms comes between in likeness.
+    """
+    n, wrong = 8, 0
+    for seed in range(200):
+        directions = np.linalg.qr(np.random.default_rng(seed).standard_normal((n, 3)))[0]
+        u, v, z = directions.T
+        x = np.cos(3e-4) * u + np.sin(3e-4) * v
+        near, far = (np.cos(0.1) * u + sign * np.sin(0.1) * v for sign in (1, -1))
+        cosine = 0.75 * near @ x + 0.25 * far @ x
+        other = cosine * x + np.sqrt(1 - cosine**2) * z
+        wide, narrow = (
+            arrange(np.repeat(rows, TILE // len(rows), axis=0).astype(np.float32))
+            for rows in ([near, far], [other])
+        )
+        centres, spread = wide.centres.copy(), wide.spread.copy()
+        centres[0, :, 1], spread[0, :, 1] = narrow.centres[0, :, 0], narrow.spread[0, :, 0]
+        index = search(
+            np.concatenate([wide.atoms, narrow.atoms]),
+            np.concatenate([wide.numbers, TILE + narrow.numbers]),
+            centres,
+            spread,
+            np.stack([x, np.zeros(n)])[np.newaxis, np.newaxis],
+            np.ones((1, 1), np.float32),
+            1,
+        )
+        wrong += index[0, 0] >= TILE // 2
+    assert wrong == 0
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 
@@ -31,6 +32,35 @@ def test_replacing_keeps_the_old_file_until_the_end(tmp_path):
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_temporary_files_of_killed_processes_go(tmp_path):
+    pytest.importorskip("fcntl")  # POSIX
+    path = tmp_path / "file [1]"
+    script = """
+import os, sys
+from pathlib import Path
+from epgbloch._files import replacing
+with replacing(Path(sys.argv[1])) as partial:
+    partial.write_text("half")
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
+    print(flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", script, str(path)]
+    for _ in range(2):
+        assert subprocess.run([*command, "killed"]).returncode == -signal.SIGKILL
+        assert len(os.listdir(tmp_path)) == 1
+    with subprocess.Popen([*command, "alive"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline()
+        with replacing(path) as partial:
+            partial.write_text("ours")
+            assert len(os.listdir(tmp_path)) == 2
+        assert path.read_text() == "ours"
+        other.communicate(b"\n")
+    assert path.read_text() == "half"
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def write_large(path):
@@ -124,10 +154,59 @@ def test_user_block_comes_first(tmp_path):
 
 @pytest.fixture
 def make_parts(tmp_path):
-    def make(**identity):
-        return Parts(tmp_path / "file", "thing", {"recipe": "a", "numbers": [1, 2]} | identity)
+    """Each closes those before, as if their process had been killed."""
+    made = []
 
-    return make
+    def make(**identity):
+        for parts in made:
+            parts.close()
+        made.append(Parts(tmp_path / "file", "thing", {"recipe": "a", "numbers": [1, 2]} | identity))
+        return made[-1]
+
+    yield make
+    for parts in made:
+        parts.close()
+
+
+def test_parts_are_opened_once_at_a_time(tmp_path):
+    pytest.importorskip("fcntl")
+    first, second = (Parts(tmp_path / "file", "thing", {}) for _ in range(2))
+    assert not first.open()
+    for _ in range(2):
+        with pytest.raises(BlockingIOError, match=r"another process makes .*file; wait until it is done"):
+            second.open()
+    with first.finishing() as path:
+        path.write_text("first")
+        with pytest.raises(BlockingIOError, match="another process"):
+            second.open()
+    with pytest.raises(FileExistsError):
+        second.open()
+    (tmp_path / "file").unlink()
+    assert not second.open()
+    with pytest.raises(BlockingIOError, match="another process"):
+        first.open()
+    second.close()
+    assert not first.open()
+    first.close()
+
+
+def test_temporary_files_of_killed_processes_go_from_the_parts(make_parts):
+    make_parts().open()
+    parts = make_parts()
+    (parts.folder / "elsewhere-7.partial").write_text("half")
+    parts.open()
+    assert not list(parts.folder.glob("*.partial"))
+
+
+def test_file_is_complete_even_if_its_parts_stay(tmp_path, make_parts):
+    parts = make_parts()
+    parts.open()
+    parts.write("one", ARRAYS)
+    (parts.folder / "of another program").mkdir()
+    with parts.finishing() as path:
+        path.write_text("done")
+    assert (tmp_path / "file").read_text() == "done"
+    assert os.listdir(parts.folder) == ["of another program"]
 
 
 def test_parts_are_kept_and_go_with_the_file(tmp_path, make_parts):
@@ -236,7 +315,7 @@ def test_full_disk_keeps_finished_parts(make_parts, monkeypatch):
             parts.write("two", ARRAYS)
         with pytest.raises(OSError, match="No space left"), parts.finishing() as path:
             path.open("w")
-    assert sorted(os.listdir(parts.folder)) == ["label.json", "one.npz"]
+    assert sorted(os.listdir(parts.folder)) == ["label.json", "lock", "one.npz"]
     assert parts.read("one") is not None
 
 

@@ -292,7 +292,11 @@ def test_dictionary_on_a_full_disk_keeps_its_parts(place, monkeypatch):
     assert result.exit_code == 1
     assert "dict.h5: No space left on device; free space" in result.stderr
     assert "Run again to continue" in result.stderr
-    assert sorted(path.name for path in (place / "dict.h5.parts").iterdir()) == ["label.json", "subspace.npz"]
+    assert sorted(path.name for path in (place / "dict.h5.parts").iterdir()) == [
+        "label.json",
+        "lock",
+        "subspace.npz",
+    ]
     assert run(*DICTIONARY).exit_code == 0
     assert not (place / "dict.h5.parts").exists()
 
