@@ -54,3 +54,7 @@ class AtomList:
     def __getitem__(self, index: slice | NDArray[np.intp]) -> Tissue:
         """Return the tissue of some atoms."""
         return self.tissue[index]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return the values of all atoms as lists; `AtomList(Tissue(**atoms.to_dict()))` is the same list."""
+        return {name: getattr(self.tissue, name).tolist() for name in FIELDS}

@@ -21,6 +21,12 @@ def test_atoms_by_slice_and_by_number():
     assert atoms[np.array([2, 0])].diffusion.tolist() == [3e-9, 0]
 
 
+def test_dict_holds_every_atom():
+    again = AtomList(Tissue(**AtomList(TISSUE).to_dict()))
+    for name in ("t1", "t2", "b1", "off_resonance", "diffusion"):
+        np.testing.assert_array_equal(getattr(again.tissue, name), getattr(TISSUE, name))
+
+
 def test_list_of_a_grid_gives_its_dictionary(closed_form, sequence, grid):
     listed, gridded = (
         generate(closed_form(), sequence, atoms, rank=6) for atoms in (AtomList(grid.tissue), grid)

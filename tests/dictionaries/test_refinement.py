@@ -279,6 +279,27 @@ def test_tissue_of_all_atoms_is_not_needed(coarse):
     assert "tissue" not in vars(dictionary.grid)
 
 
+class WithoutB1:
+    """The engine, blind to B1."""
+
+    def jacobian(self, sequence, tissue, wrt):
+        assert wrt == ("t2", "b1")
+        signal, derivatives = MODEL.jacobian(sequence, Tissue(tissue.t1, tissue.t2), wrt)
+        derivatives[1] = 0
+        return signal, derivatives
+
+
+def test_parameter_without_influence_stays(coarse):
+    tissue = Tissue(coarse.grid.t1[10], np.geomspace(0.03, 0.4, 9))
+    x = voxels_of(coarse, tissue)[0]
+    result = refined(coarse, x, WithoutB1(), parameters=("t2", "b1"), bounds={"b1": (0.5, 2)})
+    assert result.converged.all()
+    np.testing.assert_array_equal(result.b1, 1)
+    # single precision of signals, divided by their sensitivity
+    np.testing.assert_allclose(result.t2, tissue.t2, rtol=1e-3)
+    assert np.isinf(result.b1_std).all()
+
+
 class Backwards:
     """The engine with derivatives of the wrong sign: every step fails."""
 
