@@ -27,6 +27,8 @@ N_TRIALS = 3000
 _N_SHOWN = 20_000
 """Atoms that are drawn at most."""
 _N_BINS = 40
+_ROUNDING = 1e-7
+"""Singular values below it, relative to the largest, are those of rounding in single precision."""
 FIGURES = ("singular_values", "atoms", "matching")
 _AXES = {"t1": ("T1", "ms", 1e3), "t2": ("T2", "ms", 1e3)}
 
@@ -172,6 +174,7 @@ def singular_values(dictionary: Dictionary) -> NDArray[np.float64]:
 
 def _draw_singular_values(path: Path, dictionary: Dictionary) -> None:
     values = singular_values(dictionary)
+    values = values[: max(dictionary.rank + 1, np.count_nonzero(values > _ROUNDING))]
     figure = _figure(6, 4)
     axes = figure.subplots()
     axes.semilogy(np.arange(1, len(values) + 1), values, marker=".", linewidth=1)
