@@ -6,7 +6,6 @@ in a process of its own, whose peak memory is recorded; code is compiled before.
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -16,11 +15,13 @@ from datetime import date
 from pathlib import Path
 
 from cases import N_STATES, surrogate_sequence
-from measure import machine, write_results
+from measure import write_results
 
 from dictionaries import Grid, generate_file, linear_axis, log_axis, read_dictionary
 from epgbloch import EPGBloch, __version__
+from epgbloch._cores import available_cores
 from surrogate import GRUSurrogate, shipped_networks
+from surrogate.hardware import processor_name
 
 RANK, N_PULSES = 12, 1120
 PUBLISHED = "71 h by EPG-Bloch on 8 cores, below 10 s by the network on a V100 GPU"
@@ -75,11 +76,11 @@ def main():
         command = [sys.executable, __file__, "--only", name]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found[name] = json.loads(output.splitlines()[-1])
-    n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    n_threads = available_cores()
     record = {
         "work": f"{grid().n_atoms} atoms x {N_PULSES} pulses to rank {RANK}, slice profile of 32 sub-slices",
         "date": date.today().isoformat(),
-        "machine": machine(),
+        "machine": processor_name(),
         "threads": n_threads,
         "versions": {"epgbloch": __version__},
         "models": found,

@@ -14,11 +14,12 @@ from multiprocessing import get_context
 
 import numba
 import numpy as np
-from measure import machine, measure, write_results
+from measure import measure, write_results
 
 from dictionaries import Grid, generate, linear_axis, log_axis, match
 from epgbloch import EPGBloch, Sequence, __version__
 from epgbloch.trains import sin_squared
+from surrogate.hardware import processor_name
 
 N_VOXELS = 12_544
 N_SUBSET = 512
@@ -156,7 +157,7 @@ def main():
     record = {
         "work": f"{dictionary.n_atoms} atoms x rank {RANK}, {N_VOXELS} voxels with {NOISE:.0%} noise",
         "date": date.today().isoformat(),
-        "machine": machine(),
+        "machine": processor_name(),
         "versions": {"epgbloch": __version__, "numpy": np.__version__, "numba": numba.__version__},
         "cases": cases,
         "benchmark_s": time.perf_counter() - start,

@@ -1,8 +1,6 @@
-"""Timing in turn, the name of the machine and the result files, shared by the benchmarks."""
+"""Timing in turn and the result files, shared by the benchmarks."""
 
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -33,15 +31,6 @@ def measure(candidates, n_rounds):
         {name: statistics.median(seconds) for name, seconds in cpu.items()},
         {name: statistics.median(seconds) for name, seconds in wall.items()},
     )
-
-
-def machine():
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].split(":", 1)[1].strip() if lines else model
-    return f"{model}, {os.cpu_count()} cores"
 
 
 def write_results(name, record, lines):

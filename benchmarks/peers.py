@@ -4,7 +4,6 @@ Both simulate reference work E with the same number of states, in turn in one pr
 on all; the answers are compared before anything is written. Run it with `make bench-peers`.
 """
 
-import os
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -15,10 +14,12 @@ import numpy as np
 import torch
 from blochsim.sequence import exact_slice_profile, rf_definition
 from cases import N_STATES, reference_sequence, reference_tissue
-from measure import machine, measure, write_results
+from measure import measure, write_results
 from rich.console import Console
 
 from epgbloch import EPGBloch, RFPulse, Sequence
+from epgbloch._cores import available_cores
+from surrogate.hardware import processor_name
 
 N_ATOMS = 1000
 N_SUBSLICES, SLICE_EXTENT = 32, 3.0
@@ -207,7 +208,7 @@ def table_line(name, result):
 
 
 def main():
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    n_cores = available_cores()
     console = Console(stderr=True)
     results = {}
     for work in WORKS:
@@ -221,7 +222,7 @@ def main():
     record = {
         "work": f"{N_ATOMS} atoms x 1000 pulses, {N_STATES} states (reference work E)",
         "date": date.today().isoformat(),
-        "machine": machine(),
+        "machine": processor_name(),
         "threads": n_cores,
         "versions": versions,
         "results": results,

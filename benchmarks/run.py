@@ -19,11 +19,12 @@ from cases import (
     reference_sequence,
     reference_tissue,
 )
-from measure import machine, measure, write_results
+from measure import measure, write_results
 from numpy_epg import simulate
 from rich.console import Console
 
 from epgbloch import EPGBloch, __version__
+from surrogate.hardware import processor_name
 
 N_ATOMS = 1000
 N_ROUNDS = 7
@@ -127,7 +128,7 @@ def main():
     record = {
         "work": f"{N_ATOMS} atoms x 1000 pulses, {N_STATES} states (reference work E)",
         "date": date.today().isoformat(),
-        "machine": machine(),
+        "machine": processor_name(),
         "versions": {"epgbloch": __version__, "numpy": np.__version__, "numba": numba.__version__},
         "cpu_s": cpu,
         "wall_s": wall,

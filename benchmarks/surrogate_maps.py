@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from measure import machine, write_results
+from measure import write_results
 from rich.console import Console
 
 from dictionaries import generate
@@ -23,6 +23,7 @@ from reconstruction.phantom_templates import analytic_head
 from reconstruction.pipeline import reconstruct
 from reconstruction.trajectory import golden_angle_radial
 from surrogate import GRUSurrogate, shipped_networks
+from surrogate.hardware import processor_name
 
 MATRIX, N_COILS, SNR, N_REPETITIONS = 128, 8, 40.0, 2
 RANK = 5
@@ -82,7 +83,7 @@ def main():
         "work": f"{grid.n_atoms} atoms x {sequence.n_pulses} pulses; {MATRIX} x {MATRIX} voxels, "
         f"{N_COILS} coils, SNR {SNR:g}",
         "date": date.today().isoformat(),
-        "machine": machine(),
+        "machine": processor_name(),
         "versions": {"epgbloch": __version__},
         "voxels": {"all": int(inside.sum()), "of one tissue": int(pure.sum())},
         "models": rows,

@@ -6,7 +6,6 @@ trains of 336 and 1120 pulses with the RF pulse that the surrogate is trained wi
 """
 
 import argparse
-import os
 import statistics
 import time
 from datetime import date
@@ -19,12 +18,14 @@ import tensorflow as tf
 from cases import N_STATES, surrogate_sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from measure import machine, write_results
+from measure import write_results
 from rich.console import Console
 
 from epgbloch import EPGBloch, Tissue, __version__
+from epgbloch._cores import available_cores
 from surrogate import GRUSurrogate, Weights, shipped_networks
 from surrogate.features import network_inputs
+from surrogate.hardware import processor_name
 from surrogate.network import network_of
 
 SIZES = (100, 1000, 10_000, 100_000)
@@ -125,7 +126,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="leave out larger numbers of signals")
     sizes = [size for size in SIZES if size <= parser.parse_args().largest]
-    n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    n_threads = available_cores()
     console = Console(stderr=True)
     surrogates = {name: GRUSurrogate(name) for name in shipped_networks()}
     candidates = {
@@ -137,7 +138,7 @@ def main():
     record = {
         "work": f"slice profile of 32 sub-slices, {' and '.join(map(str, LENGTHS))} pulses, B1 0.8-1.2",
         "date": date.today().isoformat(),
-        "machine": machine(),
+        "machine": processor_name(),
         "threads": n_threads,
         "versions": {
             "epgbloch": __version__,

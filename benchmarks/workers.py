@@ -14,10 +14,11 @@ from pathlib import Path
 import dask
 from cases import N_STATES, surrogate_sequence
 from dask.distributed import Client, LocalCluster
-from measure import machine, write_results
+from measure import write_results
 
 from dictionaries import Grid, generate_file, linear_axis, log_axis
 from epgbloch import EPGBloch, __version__
+from surrogate.hardware import processor_name
 
 GRID = Grid(log_axis(0.1, 5, 100), log_axis(0.01, 2, 100), linear_axis(0.8, 1.2, 8))
 N_PULSES, RANK, CHUNK = 1120, 12, 2048
@@ -67,7 +68,7 @@ def main():
     record = {
         "work": f"{GRID.n_atoms} atoms x {N_PULSES} pulses to rank {RANK}, {N_STATES} states, slice profile",
         "date": date.today().isoformat(),
-        "machine": machine(),
+        "machine": processor_name(),
         "versions": {"epgbloch": __version__, "dask": dask.__version__},
         "cores": os.cpu_count(),
         "wall_s": found,

@@ -22,6 +22,8 @@ from jobs.cli_options import (
     Protocol,
     ProtocolOption,
     Quiet,
+    Rank,
+    Threads,
 )
 from jobs.console import Console
 
@@ -173,9 +175,7 @@ def reconstruct(
     scan: Annotated[Path, typer.Argument(metavar="SCAN", help="ISMRMRD raw data (.mrd, .h5).")],
     protocol: ProtocolOption,
     out: OutFolder,
-    rank: Annotated[
-        int | None, typer.Option("--rank", help="Length of the temporal basis, instead of the protocol's.")
-    ] = None,
+    rank: Rank = None,
     dictionary: Annotated[
         Path | None,
         typer.Option("--dictionary", metavar="FILE", help="Stored dictionary of this protocol."),
@@ -267,9 +267,7 @@ def phantom(
 def train(
     training: Annotated[Path, typer.Argument(metavar="TRAINING", help="Training file (YAML).")],
     out: OutFolder,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Threads of the processor. [default: all]")
-    ] = None,
+    threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -302,9 +300,7 @@ def evaluate(
     signals: Annotated[
         int, typer.Option("--signals", help="Signals of each kind that are simulated beside the data set.")
     ] = 100,
-    threads: Annotated[
-        int | None, typer.Option("--threads", help="Threads of the processor. [default: all]")
-    ] = None,
+    threads: Threads = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import CONTEXT, Debug, Force, OutFile, OutFolder, Protocol, Quiet
+from jobs.cli_options import CONTEXT, Debug, Force, OutFile, OutFolder, Protocol, Quiet, Rank
 from jobs.console import Console
 
 app = typer.Typer(
@@ -28,9 +28,7 @@ Network = Annotated[
 def make(
     protocol: Protocol,
     out: OutFile,
-    rank: Annotated[
-        int | None, typer.Option("--rank", help="Length of the temporal basis, instead of the protocol's.")
-    ] = None,
+    rank: Rank = None,
     truncation_error: Annotated[
         float | None,
         typer.Option("--truncation-error", help="Instead of a rank: part of the signals that may be lost."),

@@ -22,6 +22,10 @@ Protocol = Annotated[Path, typer.Argument(metavar="PROTOCOL", help="Protocol fil
 ProtocolOption = Annotated[Path, typer.Option("--protocol", metavar="FILE", help="Protocol file (YAML).")]
 OutFile = Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")]
 OutFolder = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder to write.")]
+Rank = Annotated[
+    int | None, typer.Option("--rank", help="Length of the temporal basis, instead of the protocol's.")
+]
+Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the processor. [default: all]")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Debug = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from dictionaries import Dictionary, Match, match, read_dictionary
 from epgbloch import SignalModel, Tissue
 from jobs.console import Console
+from jobs.figures import new_figure, plain_log_ticks
 from jobs.models import stored_model
 from jobs.outputs import new_folder
-
-if TYPE_CHECKING:
-    from matplotlib.axis import Axis
-    from matplotlib.figure import Figure
 
 SNRS = (5, 10, 20, 40, 80, 160)
 """Root mean square of the signal over the standard deviation of the real part of the noise."""
@@ -73,6 +70,7 @@ def run_dictionary_report(
     error = dictionary.truncation_error
     rng = np.random.default_rng(seed)
     model = stored_model(dictionary, network)
+    values = _singular_values(dictionary)
     with new_folder(out, "dictionary report", force=force) as output:
         with console.step(f"Simulating {N_TRIALS} tissues"):
             tissue, signals = _signals(dictionary, model, rng)
@@ -88,7 +86,7 @@ def run_dictionary_report(
             "atoms": dictionary.n_atoms,
             "rank": dictionary.rank,
             "truncation_error": error and error._asdict(),
-            "singular_values": singular_values(dictionary).tolist(),
+            "singular_values": values.tolist(),
             "signals": "atoms" if model is None else "random tissues",
             "trials_per_snr": N_TRIALS,
             "seed": seed,
@@ -97,7 +95,7 @@ def run_dictionary_report(
         }
         output.provenance["dictionary"] = str(path)
         with console.step("Drawing"):
-            _draw_singular_values(output.path / "singular_values.png", dictionary)
+            _draw_singular_values(output.path / "singular_values.png", values, dictionary)
             _draw_atoms(output.path / "atoms.png", dictionary)
             _draw_matching(output.path / "matching.png", record["relative_errors"], trials[CONFUSION_SNR])
         text = json.dumps(record, indent=2, allow_nan=False)
@@ -164,7 +162,7 @@ def _errors(truth: dict[str, NDArray[np.float64]], found: dict[str, NDArray[np.f
     }
 
 
-def singular_values(dictionary: Dictionary) -> NDArray[np.float64]:
+def _singular_values(dictionary: Dictionary) -> NDArray[np.float64]:
     """Singular values over the largest one: those of the generation, or else of the compressed atoms."""
     values = dictionary.singular_values
     if values is None:
@@ -172,10 +170,9 @@ def singular_values(dictionary: Dictionary) -> NDArray[np.float64]:
     return values / values[0]
 
 
-def _draw_singular_values(path: Path, dictionary: Dictionary) -> None:
-    values = singular_values(dictionary)
+def _draw_singular_values(path: Path, values: NDArray[np.float64], dictionary: Dictionary) -> None:
     values = values[: max(dictionary.rank + 1, np.count_nonzero(values > _ROUNDING))]
-    figure = _figure(6, 4)
+    figure = new_figure(6, 4)
     axes = figure.subplots()
     axes.semilogy(np.arange(1, len(values) + 1), values, marker=".", linewidth=1)
     axes.axvline(dictionary.rank, color="0.4", linestyle=":", label=f"rank {dictionary.rank}")
@@ -197,7 +194,7 @@ def _draw_atoms(path: Path, dictionary: Dictionary) -> None:
     atoms, tissue = dictionary.coefficients[::step].real, dictionary.tissue[::step]
     pairs = [pair for pair in ((0, 1), (1, 2)) if max(pair) < dictionary.rank] or [(0, 0)]
     names = ["t1", "t2", *(n for n in ("b1", "off_resonance") if np.ptp(getattr(tissue, n)) > 0)]
-    figure = _figure(4.6 * len(names), 3.8 * len(pairs))
+    figure = new_figure(4.6 * len(names), 3.8 * len(pairs))
     grid = figure.subplots(len(pairs), len(names), squeeze=False)
     labels = {"t1": "T1 [ms]", "t2": "T2 [ms]", "b1": "B1", "off_resonance": "off-resonance [Hz]"}
     for row, (i, j) in zip(grid, pairs, strict=True):
@@ -215,7 +212,7 @@ def _draw_atoms(path: Path, dictionary: Dictionary) -> None:
             )
             bar = figure.colorbar(points, ax=axes, label=labels[name])
             if is_time:
-                _plain_ticks(bar.ax.yaxis)
+                plain_log_ticks(bar.ax.yaxis)
             axes.set(xlabel=f"coefficient {i + 1}", ylabel=f"coefficient {j + 1}")
     figure.suptitle("Atoms in the subspace (unit norm, real part)")
     figure.savefig(path, dpi=110)
@@ -226,7 +223,7 @@ def _draw_matching(
     errors: dict[str, Any],
     trial: tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.float64]]],
 ) -> None:
-    figure = _figure(13.2, 3.8)
+    figure = new_figure(13.2, 3.8)
     *confusions, curves = figure.subplots(1, 3)
     for axes, (name, (label, unit, factor)) in zip(confusions, _AXES.items(), strict=True):
         true, found = (factor * values[name] for values in trial)
@@ -245,8 +242,8 @@ def _draw_matching(
             ylabel=f"matched {label} [{unit}]",
             title=f"{label} at SNR {CONFUSION_SNR}",
         )
-        _plain_ticks(axes.xaxis)
-        _plain_ticks(axes.yaxis)
+        plain_log_ticks(axes.xaxis)
+        plain_log_ticks(axes.yaxis)
     snrs = [float(snr) for snr in errors]
     for i, (name, (label, _, _)) in enumerate(_AXES.items()):
         for key, style, what in (("median", "-", "median"), ("q90", "--", "90 % below")):
@@ -257,25 +254,7 @@ def _draw_matching(
     curves.minorticks_off()
     if all(value > 0 for line in curves.lines for value in line.get_ydata()):  # 0: matched exactly
         curves.set_yscale("log")
-        _plain_ticks(curves.yaxis)
+        plain_log_ticks(curves.yaxis)
     curves.grid(alpha=0.3)
     curves.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=110)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _plain_ticks(axis: Axis) -> None:
-    """Label a logarithmic axis 1, 2, 5, 10, 20 ..."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())

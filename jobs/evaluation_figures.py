@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jobs.figures import new_figure, plain_log_ticks
 from surrogate.evaluation import trainings
 from surrogate.probes import OUTSIDE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def draw_map(path: Path, result: dict[str, Any]) -> None:
     """Draw the NRMSE against T1 and T2."""
-    figure = _figure(10, 4.2)
+    figure = new_figure(10, 4.2)
     part = result["map"]
     edges = [1e3 * np.array(part[name]) for name in ("t2_edges", "t1_edges")]
     for axes, name, title in zip(
@@ -34,7 +34,7 @@ def draw_map(path: Path, result: dict[str, Any]) -> None:
 
 def draw_lengths(path: Path, result: dict[str, Any]) -> None:
     """Draw the error along the longest trains."""
-    figure = _figure(8, 4)
+    figure = new_figure(8, 4)
     axes: Axes = figure.subplots()
     drift = result["lengths"]["drift"]
     axes.semilogy(drift["pulse"], drift["signal"], color="0.6", label="signal")
@@ -50,9 +50,7 @@ def draw_lengths(path: Path, result: dict[str, Any]) -> None:
 
 def draw_outside(path: Path, result: dict[str, Any]) -> None:
     """Draw the growth of the error outside the ranges."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    figure = _figure(11.5, 4.2)
+    figure = new_figure(11.5, 4.2)
     for i, (axes, title) in enumerate(
         zip(figure.subplots(1, 2, sharey=True), ("signals", "derivatives"), strict=True)
     ):
@@ -67,9 +65,7 @@ def draw_outside(path: Path, result: dict[str, Any]) -> None:
             )
         axes.set(xlabel="factor beyond the limit of the range", title=f"Outside the ranges: {title}")
         _plain(axes)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        plain_log_ticks(axes.yaxis)
         if i == 0:
             axes.set_ylabel("NRMSE [%]")
         else:
@@ -80,7 +76,7 @@ def draw_outside(path: Path, result: dict[str, Any]) -> None:
 def draw_examples(path: Path, result: dict[str, Any]) -> None:
     """Draw a few signals and derivatives of the surrogate on those of the engine."""
     examples = result["examples"]
-    figure = _figure(6.5 * len(examples), 9)
+    figure = new_figure(6.5 * len(examples), 9)
     grid = figure.subplots(5, len(examples), squeeze=False, sharex="col")
     for column, example in zip(grid.T, examples, strict=True):
         column[0].plot(np.rad2deg(example["flip_angle"]), color="0.3", linewidth=0.9)
@@ -116,15 +112,6 @@ def draw_examples(path: Path, result: dict[str, Any]) -> None:
 
 FIGURES = {"map": draw_map, "lengths": draw_lengths, "outside": draw_outside, "examples": draw_examples}
 """Figures by name: function(path, result)."""
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
 
 
 def _plain(axes: Axes) -> None:

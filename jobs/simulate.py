@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from epgbloch import Tissue, __version__
 from jobs.console import Console
+from jobs.figures import new_figure
 from jobs.outputs import new_file
 from jobs.protocol import Protocol, load_protocol
 
@@ -100,14 +101,10 @@ def _write_hdf5(path: Path, protocol: Protocol, tissue: Tissue, signal: NDArray[
 
 
 def _draw(path: Path, tissue: Tissue, signal: NDArray[np.complex64]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     parts = {"real part": signal.real, "imaginary part": signal.imag}
     if not signal.imag.any():
         del parts["imaginary part"]
-    figure = Figure(figsize=(8, 1 + 3 * len(parts)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 1 + 3 * len(parts))
     all_axes = figure.subplots(len(parts), 1, squeeze=False, sharex=True)[:, 0]
     columns = _columns(tissue)
     for axes, (name, part) in zip(all_axes, parts.items(), strict=True):

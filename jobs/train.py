@@ -10,6 +10,7 @@ import numpy as np
 from epgbloch._cores import available_cores
 from epgbloch._files import replacing
 from jobs.console import Console
+from jobs.figures import new_figure
 from jobs.training_file import TrainingFile, load_training_file
 from surrogate import Dataset, generate_dataset, read_dataset, write_weights
 from surrogate.training import Report, train
@@ -115,11 +116,7 @@ def _line(entry: dict[str, Any], state: Report) -> str:
 
 def draw_history(path: Path, history: list[dict[str, Any]]) -> None:
     """Draw losses and errors against the work done into a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 6)
     loss, error = figure.subplots(2, 1, sharex=True)
     pulses = [entry["pulses"] for entry in history]
     for axes, lines in (
