@@ -69,7 +69,7 @@ def run_dictionary_report(
     dictionary = read_dictionary(path)
     error = dictionary.truncation_error
     rng = np.random.default_rng(seed)
-    model = stored_model(dictionary, network)
+    model = None if dictionary.sequence is None else stored_model(dictionary, network)
     values = _singular_values(dictionary)
     with new_folder(out, "dictionary report", force=force) as output:
         with console.step(f"Simulating {N_TRIALS} tissues"):
@@ -123,7 +123,7 @@ def _signals(
 ) -> tuple[Tissue, NDArray[Any]]:
     """Random tissues and the coefficients of their signals, of unit norm."""
     atoms = dictionary.tissue
-    if model is None or dictionary.sequence is None:
+    if model is None:
         chosen = rng.integers(atoms.n_atoms, size=N_TRIALS)
         return atoms[chosen], dictionary.coefficients[chosen]
     t1 = _log_uniform(max(atoms.t1.min(), atoms.t2.min()), atoms.t1.max(), rng)
@@ -132,7 +132,7 @@ def _signals(
     # the engine makes a table for every off-resonance
     off_resonance = rng.choice(np.linspace(atoms.off_resonance.min(), atoms.off_resonance.max(), 7), N_TRIALS)
     tissue = Tissue(t1, t2, b1=b1, off_resonance=off_resonance)
-    signals = model.signal(dictionary.sequence, tissue)
+    signals = model.signal(dictionary.required_sequence(), tissue)
     signals /= np.linalg.norm(signals, axis=1, keepdims=True)
     return tissue, signals @ dictionary.basis.conj()
 

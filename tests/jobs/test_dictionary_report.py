@@ -53,14 +53,15 @@ def test_report_measures_the_error_of_matching(folder, monkeypatch):
     assert again.exit_code == 0
 
 
-def test_atoms_take_the_place_of_tissues_where_the_model_is_unknown(folder, monkeypatch):
+@pytest.mark.parametrize("model", [{}, EPGBloch().settings()], ids=["no model", "no sequence"])
+def test_atoms_take_the_place_of_tissues_that_cannot_be_simulated(folder, monkeypatch, model):
     monkeypatch.setattr(dictionary_report, "N_TRIALS", 200)
     rng = np.random.default_rng(3)
     atoms = AtomList(Tissue(rng.uniform(1, 2, 50), rng.uniform(0.1, 0.2, 50)))
     made = generate(EPGBloch(), SEQUENCE, atoms, rank=5)
-    foreign = Dictionary(atoms, None, made.basis, made.coefficients, made.norms, {}, None)
+    foreign = Dictionary(atoms, None, made.basis, made.coefficients, made.norms, model, None)
     write_dictionary(folder / "foreign.h5", foreign)
-    result = run("dictionary", "report", folder / "foreign.h5", "--out", folder / "atoms")
+    result = run("dictionary", "report", folder / "foreign.h5", "--out", folder / "atoms", "--force")
     assert result.exit_code == 0, result.output
     record = json.loads((folder / "atoms" / "report.json").read_text())
     assert record["signals"] == "atoms"
