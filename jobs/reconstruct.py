@@ -28,7 +28,8 @@ from jobs.slices import (
     slice_numbers,
     stack,
 )
-from reconstruction.maps import Maps, write_bids
+from reconstruction.bids import write_bids
+from reconstruction.maps import Maps
 from reconstruction.maps_figure import plot_maps
 from reconstruction.pipeline import reconstruct
 from reconstruction.rawdata import RawData, read_ismrmrd

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
+    from reconstruction.bids import BidsMaps, read_bids, write_bids
     from reconstruction.coils import adaptive_combine, coil_images, espirit
     from reconstruction.inversion import Inversion, low_rank_inversion
-    from reconstruction.maps import Maps, write_bids
+    from reconstruction.maps import Maps
     from reconstruction.maps_figure import plot_maps
     from reconstruction.operators import SubspaceEncoding
     from reconstruction.phantom import Phantom
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "acquisition": ("Acquisition",),
+    "bids": ("BidsMaps", "read_bids", "write_bids"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
     "inversion": ("Inversion", "low_rank_inversion"),
-    "maps": ("Maps", "write_bids"),
+    "maps": ("Maps",),
     "maps_figure": ("plot_maps",),
     "operators": ("SubspaceEncoding",),
     "phantom": ("Phantom",),
@@ -55,6 +57,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "GOLDEN_ANGLE",
     "Acquisition",
+    "BidsMaps",
     "Inversion",
     "Maps",
     "Phantom",
@@ -74,6 +77,7 @@ __all__ = [
     "low_rank_inversion",
     "mni152_head",
     "plot_maps",
+    "read_bids",
     "read_ismrmrd",
     "reconstruct",
     "simulate_acquisition",
