@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jobs import cli_dictionary
+from jobs import cli_dictionary, cli_report
 from jobs.cli_options import (
     CONTEXT,
     DEBUG,
@@ -23,7 +23,9 @@ from jobs.cli_options import (
     ProtocolOption,
     Quiet,
     Rank,
+    Roi,
     Threads,
+    Truth,
 )
 from jobs.console import Console
 
@@ -192,6 +194,8 @@ def reconstruct(
             "--mask", metavar="FILE", help="Voxels to match: NIfTI of 0 and 1 with the geometry of the maps."
         ),
     ] = None,
+    roi: Roi = None,
+    truth: Truth = None,
     subject: Annotated[str, typer.Option("--subject", help="BIDS label: letters and digits.")] = "01",
     force: Force = False,
     quiet: Quiet = False,
@@ -200,8 +204,9 @@ def reconstruct(
     """Reconstruct maps from raw data.
 
     T1, T2, proton density and, if the dictionary has an axis for it, B1, slice by slice. The folder becomes a
-    BIDS derivatives dataset (NIfTI and JSON) with figures and provenance. Slices without signal stay empty.
-    Several repetitions of the train are taken to start from full recovery each.
+    BIDS derivatives dataset (NIfTI and JSON) with figures, provenance and report.html. Slices without signal
+    stay empty. Several repetitions of the train are taken to start from full recovery each. Interrupted or
+    killed, it continues when called again: finished slices are kept in FOLDER.parts until then.
     """
     from jobs.reconstruct import run_reconstruct
 
@@ -214,10 +219,15 @@ def reconstruct(
         n_iterations=iterations,
         coil_method=coils.value if coils else None,
         mask_path=mask,
+        roi_path=roi,
+        truth_path=truth,
         subject=subject,
         force=force,
         console=Console(quiet),
     )
+
+
+app.command()(cli_report.report)
 
 
 @app.command()

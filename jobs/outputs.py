@@ -179,6 +179,21 @@ def resumable_folder(
         parts.remove()
 
 
+def add_files(folder: Path, names: list[str]) -> None:
+    """Add files to those that the provenance of a folder of `new_folder` names.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    path = folder / _PROVENANCE
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["files"] = sorted({*content["files"], *names})
+    with new_file(path, force=True) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, this package and what it computes with."""
     libraries = {name: metadata.version(name) for name in _LIBRARIES}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,15 @@ from jobs.dictionary import check_rank, make_dictionary, stored_dictionary
 from jobs.options import at_least
 from jobs.outputs import check_folder, new_folder, resumable_folder, versions
 from jobs.protocol import Protocol, load_protocol
+from jobs.report import REPORT, write_report
+from jobs.report_checks import ADVICE, doubtful_signs
+from jobs.report_data import FIGURES, Results, figure_name
+from jobs.report_figures import coil_montage
+from jobs.report_regions import read_labels
+from jobs.report_truth import read_truth
 from jobs.slice_result import SliceResult
 from jobs.slices import (
-    check_mask_place,
+    check_place,
     check_readouts,
     lack_of_signal,
     located,
@@ -28,17 +36,14 @@ from jobs.slices import (
     slice_numbers,
     stack,
 )
-from reconstruction.bids import write_bids
+from reconstruction.bids import read_bids, write_bids
 from reconstruction.maps import Maps
-from reconstruction.maps_figure import plot_maps
+from reconstruction.maps_figure import display_ranges, plot_maps
 from reconstruction.pipeline import reconstruct
 from reconstruction.rawdata import RawData, read_ismrmrd
 
-# Measured on a phantom: 0.999, with the train of another sequence 0.74. It takes much to get below: a few
-# coefficients fit almost anything; wrong trajectories show in the mask, or leave no region above the noise.
-_DOUBTFUL_CORRELATION = 0.9
-_DOUBTFUL_MASK = 0.95  # of the image
-_ADVICE = "check trajectory, trajectory_units and sequence"
+_ROUNDING = 1e-7  # of the largest singular value, in single precision
+_MOST_VALUES = 64  # in the provenance
 
 
 def run_reconstruct(
@@ -51,6 +56,8 @@ def run_reconstruct(
     n_iterations: int | None,
     coil_method: str | None,
     mask_path: Path | None,
+    roi_path: Path | None = None,
+    truth_path: Path | None = None,
     subject: str,
     force: bool,
     console: Console,
@@ -100,7 +107,11 @@ def run_reconstruct(
             "have voxel sizes, but no left and right"
         )
     if mask_path is not None and orientation_known:
-        check_mask_place(mask_path, mask_affine, affine)
+        check_place("--mask", mask_path, mask_affine, affine)
+    known_affine = affine if orientation_known else None
+    shape = (nx, ny, len(numbers))
+    labels = None if roi_path is None else read_labels(roi_path, shape, known_affine)
+    truth = None if truth_path is None else read_truth(truth_path, shape, known_affine)
     if dictionary is None:
         dictionary = make_dictionary(protocol, console)
     job = _Job(scan, protocol, dictionary, checks, masks)
@@ -108,10 +119,11 @@ def run_reconstruct(
         out, "reconstruct", job.identity(), force=force, n_bytes=64 * len(numbers) * ny * nx
     ) as parts:
         results = job.run(parts, console)
-        with new_folder(out, "reconstruct", force=force) as output, console.step("Writing maps and figures"):
+        with new_folder(out, "reconstruct", force=force) as output:
             output.provenance.update(_provenance(job, results))
             output.provenance["dictionary"]["file"] = dictionary_path and dictionary_path.name
-            output.provenance["mask"] = mask_path and mask_path.name
+            for name, path in (("mask", mask_path), ("roi", roi_path), ("truth", truth_path)):
+                output.provenance[name] = path and path.resolve().name
             output.provenance["orientation_known"] = orientation_known
             write_bids(
                 output.path,
@@ -121,24 +133,18 @@ def run_reconstruct(
                 provenance=output.provenance,
                 orientation_known=orientation_known,
             )
-            maps = sorted(path.relative_to(output.path) for path in output.path.glob("sub-*/*/*.nii.gz"))
-            (output.path / "figures").mkdir()
-            figures = []
-            for result in results:
-                if result.problem:
-                    continue
-                figures.append(Path("figures", f"slice-{result.number:02d}.png"))
-                plot_maps(
-                    output.path / figures[-1],
-                    result.maps,
-                    affine=result.affine,
-                    title=f"{scan_path.name}, slice {result.number}",
-                    orientation_known=orientation_known,
-                )
-            (output.path / ".bidsignore").write_text("figures/\nprovenance.json\n", encoding="utf-8")
+            _draw(output.path / FIGURES, results, orientation_known, scan_path.name, console)
+            report = Results(output.path, read_bids(output.path), output.provenance)
+            write_report(
+                report, output.path / REPORT, labels=labels, truth=truth, force=False, console=console
+            )
+            with (output.path / ".bidsignore").open("a", encoding="utf-8") as file:
+                file.write("figures/\nprovenance.json\nreport*\n")
+            files = sorted(path.relative_to(output.path) for path in output.path.glob("sub-*/*/*.nii.gz"))
+            files += sorted(path.relative_to(output.path) for path in output.path.glob("report*"))
     _report(results, console)
     _warn_of_doubtful(results, mask_path is None, console)
-    for path in (*maps, *figures):
+    for path in files:
         console.result(f"wrote {out / path}")
     return results
 
@@ -195,15 +201,19 @@ class _Job:
             "correct_receive_field": self.protocol.correct_receive_field,
         }
 
+    @cached_property
+    def scan_digest(self) -> str:
+        """SHA-256 of the raw data."""
+        with self.scan.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def identity(self) -> dict[str, Any]:
         """Everything that a finished slice depends on."""
         dictionary = self.dictionary
         tissue = dictionary.grid[np.arange(dictionary.n_atoms)]
         atoms = (tissue.t1, tissue.t2, tissue.b1, tissue.off_resonance)
-        with self.scan.path.open("rb") as file:
-            scan = hashlib.file_digest(file, "sha256").hexdigest()
         return {
-            "scan": scan,
+            "scan": self.scan_digest,
             "protocol": self.protocol.text,
             "options": self.options,
             "dictionary": _digest(*atoms, dictionary.basis, dictionary.coefficients, dictionary.norms),
@@ -241,7 +251,7 @@ class _Job:
                     "left out"
                 )
         if all(result.problem for result in results):
-            advice = f"; if there should be an image, {_ADVICE}" if self.masks is None else ""
+            advice = f"; if there should be an image, {ADVICE}" if self.masks is None else ""
             raise ValueError(f"{self.scan.path}, slice {results[0].number}: {results[0].problem}{advice}")
         return results
 
@@ -298,7 +308,9 @@ def _empty_maps(matrix: tuple[int, int], dictionary: Dictionary) -> Maps:
 def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
     dictionary, error = job.dictionary, job.dictionary.truncation_error
     return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "scan": job.scan.path.name,
+        "scan_sha256": job.scan_digest,
         "protocol": job.protocol.text,
         "sequence_sha256": job.protocol.sequence.fingerprint(),
         "dictionary": {
@@ -306,11 +318,42 @@ def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
             "grid": dictionary.grid.to_dict() if isinstance(dictionary.grid, Grid) else None,
             "rank": dictionary.rank,
             "relative_truncation_error": None if error is None else error._asdict(),
+            "relative_singular_values": _singular_values(dictionary),
             "model": dictionary.model,
         },
         **job.options,
         "slices": [result.provenance() for result in results],
     }
+
+
+def _singular_values(dictionary: Dictionary) -> list[float] | None:
+    """Singular values over the largest one, as far as they stand out from rounding."""
+    if dictionary.singular_values is None:
+        return None
+    values = dictionary.singular_values / dictionary.singular_values[0]
+    n_shown = max(dictionary.rank + 1, np.count_nonzero(values > _ROUNDING))
+    return [float(value) for value in values[: min(n_shown, _MOST_VALUES)]]
+
+
+def _draw(
+    folder: Path, results: list[SliceResult], orientation_known: bool, scan: str, console: Console
+) -> None:
+    """Draw maps and coil sensitivities of the slices into a new folder."""
+    folder.mkdir()
+    drawn = [result for result in results if not result.problem]
+    ranges = display_ranges([result.maps for result in drawn])
+    with console.step(f"Drawing {len(drawn)} slice(s)") as progress:
+        for i, result in enumerate(drawn):
+            plot_maps(
+                folder / figure_name("slice", result.number),
+                result.maps,
+                affine=result.affine,
+                orientation_known=orientation_known,
+                ranges=ranges,
+                title=f"{scan}, slice {result.number}",
+            )
+            coil_montage(folder / figure_name("coils", result.number), result.coils, result.affine)
+            progress(i + 1, len(drawn))
 
 
 def _report(results: list[SliceResult], console: Console) -> None:
@@ -331,12 +374,8 @@ def _warn_of_doubtful(results: list[SliceResult], mask_estimated: bool, console:
     """Say which slices look like the result of a wrong trajectory or sequence."""
     signs = []
     for result in results:
-        if result.problem:
-            continue
-        if result.median_correlation < _DOUBTFUL_CORRELATION:
-            signs.append(f"median correlation {result.median_correlation:.2f} in slice {result.number}")
-        if mask_estimated and result.maps.mask.mean() > _DOUBTFUL_MASK:
-            covered = 100 * result.maps.mask.mean()
-            signs.append(f"the mask covers {covered:.0f} % of the image in slice {result.number}")
+        if not result.problem:
+            correlation = result.median_correlation
+            signs += doubtful_signs(result.number, result.maps, correlation, mask_estimated)
     if signs:
-        console.notice(f"doubtful result ({'; '.join(signs)}): {_ADVICE}")
+        console.notice(f"doubtful result ({'; '.join(signs)}): {ADVICE}")

@@ -13,6 +13,8 @@ from reconstruction.maps import Maps
 from reconstruction.pipeline import Reconstruction
 
 _THUMBNAIL = 64  # pixels of the larger side of a coil sensitivity, at most
+ADMM_RECORD = ("data_misfit", "primal_residual", "dual_residual", "changed", "mu")
+"""What LR-ADMM records of each outer iteration."""
 _REQUIRED = ("t1", "t2", "pd", "mask", "coils", "record")
 _OPTIONAL = ("b1", "correlation")
 
@@ -58,6 +60,9 @@ class SliceResult:
             "relative_residuals": result.inversion.residuals.tolist(),
             "converged": result.inversion.converged,
         }
+        admm = getattr(result, "admm", None)
+        if admm is not None:
+            record["admm"] = {name: getattr(admm, name).tolist() for name in ADMM_RECORD}
         return cls(
             number, result.maps, affine, coils=result.sensitivities[:, ::step, ::step].copy(), record=record
         )

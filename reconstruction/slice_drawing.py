@@ -77,7 +77,7 @@ def draw_columns(
         axes_column[0].set_title(quantity.title, color=_FOREGROUND, fontsize=13)
         axes_column[-1].set_xlabel("mm", color=_FOREGROUND)
     if orientation_known:
-        letters = _oriented(shown, affine)[1:]
+        letters = oriented(shown, affine)[1:]
         for ax in axes.flat:
             if ax.images:
                 _name_directions(ax, *letters)
@@ -116,11 +116,11 @@ def _draw_column(
 
 def _draw(ax: Axes, image: NDArray[np.float64], affine: NDArray[np.float64], **colours: Any) -> Any:
     """Show an image with R, A and S right and up, in millimetres."""
-    oriented, _, _ = _oriented(image, affine)
+    turned, _, _ = oriented(image, affine)
     y, x = _half_size(image, affine)
     extent = (-x, x, -y, y)
     limits = ax.get_xlim(), ax.get_ylim()
-    drawn = ax.imshow(oriented, origin="lower", extent=extent, interpolation="nearest", **colours)
+    drawn = ax.imshow(turned, origin="lower", extent=extent, interpolation="nearest", **colours)
     ax.set(xlim=limits[0], ylim=limits[1])
     return drawn
 
@@ -130,7 +130,7 @@ def _name_directions(ax: Axes, right: str, up: str) -> None:
         ax.text(*place, letter, color="0.6", ha="center", va="center", fontsize=8, transform=ax.transAxes)
 
 
-def _oriented(image: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], str, str]:
+def oriented(image: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], str, str]:
     """Image whose columns and rows run towards R, A or S, and the letters of these two directions."""
     right, up, _ = nib.aff2axcodes(affine)
     opposite = {"L": "R", "P": "A", "I": "S"}
@@ -146,11 +146,11 @@ def _half_size(image: NDArray[Any], affine: NDArray[np.float64]) -> tuple[float,
 
 def _limits(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> list[tuple[float, float]]:
     """Ranges of x and y [mm] around the mask, with a margin of 8 % of its larger side."""
-    oriented, _, _ = _oriented(mask, affine)
+    turned, _, _ = oriented(mask, affine)
     ranges = []
     for axis, half in zip((0, 1), reversed(_half_size(mask, affine)), strict=True):
-        inside = np.flatnonzero(oriented.any(axis=axis))
-        pixel = 2 * half / oriented.shape[1 - axis]
+        inside = np.flatnonzero(turned.any(axis=axis))
+        pixel = 2 * half / turned.shape[1 - axis]
         ranges.append((inside[0] * pixel - half, (inside[-1] + 1) * pixel - half))
     margin = 0.08 * max(high - low for low, high in ranges)
     return [(float(low - margin), float(high + margin)) for low, high in ranges]

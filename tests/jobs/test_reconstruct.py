@@ -1,5 +1,6 @@
 """From a phantom to maps by the command line."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -34,7 +35,7 @@ reconstruction: {iterations: 3, coils: adaptive}
 """
 MATRIX = 48
 # Names in the order in which they are sorted.
-MAPS = ["PDmap", "T1map", "T2map"]
+MAPS = ["PDmap", "T1map", "T2map", "correlation"]
 
 
 def run(*arguments):
@@ -52,6 +53,19 @@ def same(first, second):
     """Whether maps agree but for the rounding of threads, which turns the match of a few voxels."""
     ours, theirs = (np.asarray(read(folder).dataobj) for folder in (first, second))
     return np.mean(ours != theirs) < 0.01
+
+
+@pytest.fixture
+def with_figures():
+    """Let the test draw figures and report."""
+
+
+@pytest.fixture(autouse=True)
+def without_figures(request, monkeypatch):
+    """Leave out figures and report, which take most of the time, unless a test asks for them."""
+    if "with_figures" not in request.fixturenames:
+        monkeypatch.setattr("jobs.reconstruct._draw", lambda folder, *_: folder.mkdir())
+        monkeypatch.setattr("jobs.reconstruct.write_report", lambda *_, **__: [])
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +119,8 @@ def test_maps_match_the_truth(tmp_path, phantom):
 def test_folder_is_a_bids_dataset_with_provenance(maps, phantom):
     names = sorted(path.relative_to(maps).as_posix() for path in maps.rglob("*") if path.is_file())
     anat = [f"sub-01/anat/sub-01_{name}.{ending}" for name in MAPS for ending in ("json", "nii.gz")]
-    top = [".bidsignore", "dataset_description.json", "figures/slice-00.png", "provenance.json"]
+    figures = ["figures/coils-00.png", "figures/slice-00.png"]
+    top = [".bidsignore", "dataset_description.json", *figures, "provenance.json", "report.html"]
     assert names == [*top, *anat]
     content = json.loads((maps / "provenance.json").read_text())
     assert content["command"] == "epgbloch reconstruct"
@@ -128,16 +143,21 @@ def test_folder_is_a_bids_dataset_with_provenance(maps, phantom):
     assert not record["converged"]
     assert record["receive_field_degree"] in range(6)
     assert 0.9 < record["median_correlation"] <= 1
+    assert content["scan_sha256"] == hashlib.sha256((phantom / "scan.mrd").read_bytes()).hexdigest()
+    values = content["dictionary"]["relative_singular_values"]
+    assert values[0] == 1
+    assert 4 < len(values) <= 60
     sidecar = json.loads((maps / "sub-01/anat/sub-01_T1map.json").read_text())
     assert sidecar["Provenance"]["slices"] == content["slices"]
 
 
-def test_summary_names_the_maps(tmp_path, phantom, monkeypatch):
+def test_summary_names_the_maps(tmp_path, phantom, monkeypatch, with_figures):
     monkeypatch.chdir(tmp_path)
     arguments = ["--protocol", phantom / "protocol.yaml", "--out", "maps", "--subject", "x7"]
     result = run("reconstruct", phantom / "scan.mrd", *arguments)
     for name in MAPS:
         assert f"wrote maps/sub-x7/anat/sub-x7_{name}.nii.gz\n" in result.stdout
+    assert "wrote maps/report.html\n" in result.stdout
     for word in ("voxels", "iterations", "residual", "median correlation", "time"):
         assert word in result.stdout
 
@@ -260,7 +280,7 @@ def test_wrong_sequence_is_noticed(tmp_path, phantom, maps):
 
 
 def test_mask_that_covers_the_image_is_noticed(tmp_path, phantom, monkeypatch):
-    monkeypatch.setattr("jobs.reconstruct._DOUBTFUL_MASK", 0.1)
+    monkeypatch.setattr("jobs.report_checks.DOUBTFUL_MASK", 0.1)
     options = ["--protocol", phantom / "protocol.yaml", "--out"]
     result = run("reconstruct", phantom / "scan.mrd", *options, tmp_path / "maps")
     assert "doubtful result (the mask covers" in result.stderr
@@ -364,7 +384,7 @@ def reconstruct_slices(folder, acquisitions, reconstruction=""):
     return CliRunner().invoke(app, ["reconstruct", *map(str, [folder / "scan.mrd", *options])])
 
 
-def test_slices_are_stacked_along_their_normal(tmp_path, slices):
+def test_slices_are_stacked_along_their_normal(tmp_path, slices, with_figures):
     result = reconstruct_slices(tmp_path, slices)
     assert result.exit_code == 0, result.output
     image = read(tmp_path / "maps", "PDmap")
@@ -411,7 +431,7 @@ def noise_only(acquisition):
     ("empty", "reason"),
     [(without_signal, "the k-space is zero everywhere"), (noise_only, "the k-space holds no more energy")],
 )
-def test_slice_without_signal_is_left_empty(tmp_path, slices, empty, reason):
+def test_slice_without_signal_is_left_empty(tmp_path, slices, empty, reason, with_figures):
     slices[1] = empty(slices[1])
     result = reconstruct_slices(tmp_path, slices)
     assert result.exit_code == 0, result.output
@@ -423,7 +443,7 @@ def test_slice_without_signal_is_left_empty(tmp_path, slices, empty, reason):
     assert [record["n_voxels"] > 0 for record in records] == [True, False, True]
     assert reason in records[1]["left_empty"]
     figures = sorted(path.name for path in (tmp_path / "maps" / "figures").iterdir())
-    assert figures == ["slice-00.png", "slice-02.png"]
+    assert figures == ["coils-00.png", "coils-02.png", "slice-00.png", "slice-02.png"]
 
 
 def test_slice_that_fails_late_does_not_cost_the_others(tmp_path, slices, monkeypatch):
@@ -450,6 +470,33 @@ def test_all_slices_empty(tmp_path, slices, monkeypatch):
     assert "error: " in result.stderr
     assert "slice 2: no region of the image stands out; if there should" in result.stderr
     assert not (tmp_path / "maps").exists()
+
+
+def test_regions_and_truth(tmp_path, phantom, maps, with_figures):
+    regions = np.zeros((MATRIX, MATRIX, 1), np.int16)
+    regions[20:24, 20:24] = 5
+    nib.save(nib.Nifti1Image(regions, read(maps).affine), tmp_path / "roi.nii.gz")
+    options = ["--roi", tmp_path / "roi.nii.gz", "--truth", phantom / "truth", "--out", tmp_path / "maps"]
+    result = run("reconstruct", phantom / "scan.mrd", "--protocol", phantom / "protocol.yaml", *options)
+    for name in ("report.html", "report_regions.tsv", "report_errors.tsv"):
+        assert f"wrote {tmp_path}/maps/{name}\n" in result.stdout
+    rows = (tmp_path / "maps" / "report_regions.tsv").read_text().splitlines()
+    assert [row.split("\t")[0] for row in rows] == ["index", "5"]
+    content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
+    assert (content["roi"], content["truth"]) == ("roi.nii.gz", "truth")
+    again = run("report", tmp_path / "maps", "--roi", tmp_path / "roi.nii.gz")
+    assert "wrote " in again.stdout
+    assert (tmp_path / "maps" / "report_regions.tsv").read_text().splitlines() == rows
+
+
+@pytest.mark.parametrize("option", ["--roi", "--truth"])
+def test_regions_and_truth_are_checked_before_the_work(tmp_path, phantom, monkeypatch, option):
+    begun = interrupted_after(1, monkeypatch)
+    options = ["--protocol", phantom / "protocol.yaml", "--out", tmp_path / "maps", option, tmp_path / "x"]
+    result = CliRunner().invoke(app, ["reconstruct", str(phantom / "scan.mrd"), *map(str, options)])
+    assert result.exit_code == 1
+    assert "/x" in result.stderr
+    assert begun == []
 
 
 def test_mask_has_the_slices_of_the_maps(tmp_path, slices):
