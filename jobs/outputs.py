@@ -168,9 +168,11 @@ def resumable_folder(
     missing = _made_parents(path, n_bytes)
     parts = Parts(path, f"result of epgbloch {command}", identity)
     with closing(parts):
-        parts.open(replace=True)
         try:
+            parts.open(replace=True)
             yield parts
+        except BlockingIOError:  # they are those of the other process
+            raise
         except BaseException:
             if not any(parts.folder.glob("*.npz")):
                 parts.remove()
