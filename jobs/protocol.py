@@ -17,8 +17,8 @@ from epgbloch import EPGBloch, Sequence
 from jobs.protocol_sequence import read_sequence
 from jobs.protocol_trajectory import Radial, Spiral, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
+from reconstruction.coils import COIL_METHODS
 from reconstruction.inversion import N_ITERATIONS
-from reconstruction.pipeline import COIL_METHODS
 from reconstruction.rawdata import TRAJECTORY_UNITS
 from surrogate import GRUSurrogate
 
@@ -54,7 +54,7 @@ class Protocol:
     n_iterations : int
         Iterations of the reconstruction.
     coil_method : str
-        Estimator of the coil sensitivities, a name in `reconstruction.pipeline.COIL_METHODS`.
+        Estimator of the coil sensitivities, a name in `reconstruction.coils.COIL_METHODS`.
     correct_receive_field : bool
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None

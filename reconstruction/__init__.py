@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reconstruction.phantom_simulation import simulate_acquisition
     from reconstruction.phantom_templates import analytic_head, mni152_head
     from reconstruction.pipeline import Reconstruction, reconstruct
+    from reconstruction.preparation import Preparation, prepare
     from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
     from reconstruction.receive_field import estimate_receive_field
     from reconstruction.trajectory import (
@@ -41,6 +42,7 @@ _MODULES = {
     "phantom_simulation": ("simulate_acquisition",),
     "phantom_templates": ("analytic_head", "mni152_head"),
     "pipeline": ("Reconstruction", "reconstruct"),
+    "preparation": ("Preparation", "prepare"),
     "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
     "receive_field": ("estimate_receive_field",),
     "trajectory": (
@@ -58,6 +60,7 @@ __all__ = [
     "Inversion",
     "Maps",
     "Phantom",
+    "Preparation",
     "RawData",
     "RawDataError",
     "Reconstruction",
@@ -74,6 +77,7 @@ __all__ = [
     "low_rank_inversion",
     "mni152_head",
     "plot_maps",
+    "prepare",
     "read_ismrmrd",
     "reconstruct",
     "simulate_acquisition",

@@ -11,18 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from dictionaries import Dictionary, match
 from reconstruction.acquisition import Acquisition
-from reconstruction.coils import adaptive_combine, coil_images, espirit
 from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_rank_inversion
 from reconstruction.maps import Maps
-from reconstruction.operators import SubspaceEncoding, checked_sensitivities, readout_basis
+from reconstruction.operators import SubspaceEncoding, readout_basis
+from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
-from reconstruction.signal_mask import coil_agreement, signal_mask
-
-COIL_METHODS: dict[str, Callable[[NDArray[np.complex64]], NDArray[np.complex64]]] = {
-    "espirit": espirit,
-    "adaptive": adaptive_combine,
-}
-"""Estimators of the coil sensitivities by name."""
+from reconstruction.signal_mask import signal_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,22 +111,10 @@ def reconstruct(
         allow prewhitening, the mask is empty or leaves the sensitivities, nothing stands out from the noise,
         or an argument is out of range.
     """
-    if coil_method not in COIL_METHODS:
-        raise ValueError(f"coil_method={coil_method!r} must be one of {', '.join(COIL_METHODS)}")
     voxels = None if mask is None else _checked_mask(mask, acquisition.matrix)
     first_vector = readout_basis(dictionary.basis, acquisition.n_readouts)[:, 0]
-    alive = ~acquisition.dead_coils
-    whitened, whitening = acquisition.without_dead_coils(), np.eye(alive.sum(), dtype=np.complex64)
-    if whitened.noise is not None:
-        whitened, whitening = whitened.prewhitened()
-    coils = np.zeros((acquisition.n_coils, *acquisition.matrix), dtype=np.complex64)
-    if sensitivities is None:
-        images = coil_images(whitened, first_vector)
-        coils[alive] = _unwhitened(COIL_METHODS[coil_method](images), whitening)
-    else:
-        coils[alive] = checked_sensitivities(sensitivities, acquisition)[alive]
-    whitened_coils = np.tensordot(whitening, coils[alive], axes=1)
-    agreement = None if sensitivities is not None else coil_agreement(images, whitened_coils)
+    prepared = prepare(acquisition, first_vector, sensitivities=sensitivities, coil_method=coil_method)
+    whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
     encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
@@ -140,23 +122,15 @@ def reconstruct(
     if voxels is None:
         energy = np.linalg.norm(inversion.coefficients, axis=0)
         noise = _noise_level(encoding, whitened, inversion.coefficients, whitened_coils)
-        voxels = signal_mask(energy, noise, agreement)
+        voxels = signal_mask(energy, noise, prepared.agreement)
     else:
-        _check_seen(voxels, coils)
+        _check_seen(voxels, prepared.sensitivities)
     maps = _matched(dictionary, inversion.coefficients, voxels)
     field, degree = None, None
     if correct_receive_field or (correct_receive_field is None and sensitivities is None):
         field, degree = estimate_receive_field(maps)
         maps = replace(maps, pd=(maps.pd / field).astype(np.complex64))
-    return Reconstruction(maps, inversion, coils, field, degree, int((~alive).sum()))
-
-
-def _unwhitened(
-    sensitivities: NDArray[np.complex64], whitening: NDArray[np.complex64]
-) -> NDArray[np.complex64]:
-    """Sensitivities in the channels of the acquisition, with unit sum of squares there."""
-    coils = np.linalg.solve(whitening, sensitivities.reshape(len(sensitivities), -1))
-    return (coils / np.linalg.norm(coils, axis=0)).reshape(sensitivities.shape)
+    return Reconstruction(maps, inversion, prepared.sensitivities, field, degree, prepared.n_dead_coils)
 
 
 def _checked_mask(mask: ArrayLike, matrix: tuple[int, int]) -> NDArray[np.bool_]:
