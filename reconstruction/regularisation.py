@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Regularisation(Protocol):
-    """A convex penalty ``weight R(K x)`` of coefficient images x, shape (rank, ny, nx) or (rank, nz, ny, nx)."""
+    """Convex penalty ``weight R(K x)`` of coefficient images x, shape (rank, ny, nx) or (rank, nz, ny, nx)."""
 
     @property
     def weight(self) -> float:
@@ -32,8 +32,8 @@ class Regularisation(Protocol):
 class JointTotalVariation:
     """l2,1 norm of finite differences: edges that all coefficient images share cost once.
 
-    ``R(K x) = sum_r (sum_j sum_a |x[j](r + e_a) - x[j](r)|^2)^(1/2)`` over pixels r, coefficients j and axes a;
-    differences across the border of the image are zero.
+    ``R(K x) = sum_r (sum_j sum_a |x[j](r + e_a) - x[j](r)|^2)^(1/2)`` over pixels r, coefficients j and axes
+    a; differences across the border of the image are zero.
 
     Parameters
     ----------
@@ -72,7 +72,9 @@ class JointTotalVariation:
     def shrink(self, z: NDArray[np.complex64], threshold: float) -> NDArray[np.complex64]:
         """Return z with the length of its vectors (over axes and coefficients) reduced by the threshold."""
         length = np.linalg.norm(z, axis=(0, 1))
-        factor = np.divide(np.maximum(length - threshold, 0), length, out=np.zeros_like(length), where=length > 0)
+        factor = np.divide(
+            np.maximum(length - threshold, 0), length, out=np.zeros_like(length), where=length > 0
+        )
         return (z * factor).astype(np.complex64)
 
 
@@ -142,7 +144,9 @@ _IRRATIONAL = ((np.sqrt(5) - 1) / 2, np.sqrt(2) - 1, np.sqrt(3) - 1)
 
 def _checked_weight(weight: float) -> float:
     if not (np.isfinite(weight) and weight > 0):
-        raise ValueError(f"weight={weight} must be positive and finite; leave the regularisation out for none")
+        raise ValueError(
+            f"weight={weight} must be positive and finite; leave the regularisation out for none"
+        )
     return float(weight)
 
 
