@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
+    from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
     from reconstruction.inversion import Inversion, low_rank_inversion
     from reconstruction.maps import Maps, write_bids
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "acquisition": ("Acquisition",),
+    "coil_compression": ("Compression", "compress_coils"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
     "inversion": ("Inversion", "low_rank_inversion"),
     "maps": ("Maps", "write_bids"),
@@ -57,6 +59,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "GOLDEN_ANGLE",
     "Acquisition",
+    "Compression",
     "Inversion",
     "Maps",
     "Phantom",
@@ -70,6 +73,7 @@ __all__ = [
     "b1_map",
     "birdcage_sensitivities",
     "coil_images",
+    "compress_coils",
     "density_compensation",
     "espirit",
     "estimate_receive_field",

@@ -38,6 +38,10 @@ class Reconstruction:
         Degree of its polynomial; 0: the object was too small to estimate one, and the field is 1.
     n_dead_coils : int
         Number of coils without signal or noise, which were left out.
+    n_virtual_coils : int or None
+        Number of virtual coils that were inverted; None: no coils were compressed.
+    kept_energy : float or None
+        Their part of the energy of the k-space.
     """
 
     maps: Maps
@@ -46,6 +50,8 @@ class Reconstruction:
     receive_field: NDArray[np.float64] | None
     receive_field_degree: int | None
     n_dead_coils: int
+    n_virtual_coils: int | None
+    kept_energy: float | None
 
 
 def reconstruct(
@@ -54,6 +60,7 @@ def reconstruct(
     *,
     sensitivities: ArrayLike | None = None,
     coil_method: str = "espirit",
+    virtual_coils: float | None = None,
     n_iterations: int = N_ITERATIONS,
     tolerance: float = TOLERANCE,
     mask: ArrayLike | None = None,
@@ -62,10 +69,10 @@ def reconstruct(
 ) -> Reconstruction:
     """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching.
 
-    1. Dead coils are left out. Where the acquisition has noise samples, k-space is prewhitened.
-    2. Without `sensitivities`, these are estimated from coil images of all readouts, weighted with the first
-       basis vector. They are scaled to a root sum of squares of 1 over the channels of the acquisition (not
-       the whitened ones, whose noise correlations have nothing to do with the object).
+    1. `prepare`: dead coils are left out; where the acquisition has noise samples, k-space is prewhitened;
+       with `virtual_coils`, the coils are compressed.
+    2. Without `sensitivities`, it estimates these from coil images of all readouts, weighted with the first
+       basis vector, with a root sum of squares of 1.
     3. `low_rank_inversion` finds the coefficient images.
     4. Without `mask`, voxels are taken whose signal energy ``(sum_j |x[j]|^2)^(1/2)`` exceeds 10 % of the
        tenth largest and 4 times the noise (`signal_mask`). The energy has no zero crossing, unlike images of
@@ -88,8 +95,8 @@ def reconstruct(
         Atoms and temporal basis.
     sensitivities : array_like, shape (n_coils, ny, nx), complex64, optional
         Coil sensitivities in the channels of the acquisition; used with the scale given.
-    coil_method : {"espirit", "adaptive"}
-        Estimator where `sensitivities` is None: `espirit` or `adaptive_combine`.
+    coil_method, virtual_coils
+        See `prepare`.
     n_iterations, tolerance
         See `low_rank_inversion`.
     mask : array_like, shape (ny, nx), bool, optional
@@ -113,7 +120,13 @@ def reconstruct(
     """
     voxels = None if mask is None else _checked_mask(mask, acquisition.matrix)
     first_vector = readout_basis(dictionary.basis, acquisition.n_readouts)[:, 0]
-    prepared = prepare(acquisition, first_vector, sensitivities=sensitivities, coil_method=coil_method)
+    prepared = prepare(
+        acquisition,
+        first_vector,
+        sensitivities=sensitivities,
+        coil_method=coil_method,
+        virtual_coils=virtual_coils,
+    )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
     encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
@@ -130,7 +143,16 @@ def reconstruct(
     if correct_receive_field or (correct_receive_field is None and sensitivities is None):
         field, degree = estimate_receive_field(maps)
         maps = replace(maps, pd=(maps.pd / field).astype(np.complex64))
-    return Reconstruction(maps, inversion, prepared.sensitivities, field, degree, prepared.n_dead_coils)
+    return Reconstruction(
+        maps,
+        inversion,
+        prepared.sensitivities,
+        field,
+        degree,
+        prepared.n_dead_coils,
+        None if prepared.kept_energy is None else whitened.n_coils,
+        prepared.kept_energy,
+    )
 
 
 def _checked_mask(mask: ArrayLike, matrix: tuple[int, int]) -> NDArray[np.bool_]:
