@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconstruction.preparation import Preparation, prepare
     from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
     from reconstruction.receive_field import estimate_receive_field
+    from reconstruction.sensitivity_files import read_sensitivities
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
         density_compensation,
@@ -47,6 +48,7 @@ _MODULES = {
     "preparation": ("Preparation", "prepare"),
     "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
     "receive_field": ("estimate_receive_field",),
+    "sensitivity_files": ("read_sensitivities",),
     "trajectory": (
         "GOLDEN_ANGLE",
         "density_compensation",
@@ -83,6 +85,7 @@ __all__ = [
     "plot_maps",
     "prepare",
     "read_ismrmrd",
+    "read_sensitivities",
     "reconstruct",
     "simulate_acquisition",
     "variable_density_spiral",
