@@ -186,6 +186,14 @@ def reconstruct(
     coils: Annotated[
         _Coils | None, typer.Option("--coils", help="Coil sensitivities, instead of the protocol's.")
     ] = None,
+    virtual_coils: Annotated[
+        float | None,
+        typer.Option(
+            "--virtual-coils",
+            metavar="N",
+            help="Compress the coils to so many, or to as many as keep this fraction of the energy (0.999).",
+        ),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(
@@ -213,6 +221,7 @@ def reconstruct(
         dictionary_path=dictionary,
         n_iterations=iterations,
         coil_method=coils.value if coils else None,
+        virtual_coils=virtual_coils,
         mask_path=mask,
         subject=subject,
         force=force,

@@ -17,6 +17,7 @@ from epgbloch import EPGBloch, Sequence
 from jobs.protocol_sequence import read_sequence
 from jobs.protocol_trajectory import Radial, Spiral, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
+from reconstruction.coil_compression import check_virtual_coils
 from reconstruction.coils import COIL_METHODS
 from reconstruction.inversion import N_ITERATIONS
 from reconstruction.rawdata import TRAJECTORY_UNITS
@@ -55,6 +56,8 @@ class Protocol:
         Iterations of the reconstruction.
     coil_method : str
         Estimator of the coil sensitivities, a name in `reconstruction.coils.COIL_METHODS`.
+    virtual_coils : float or None
+        Number of virtual coils, or the fraction of the energy that they keep; None: no compression.
     correct_receive_field : bool
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
@@ -76,6 +79,7 @@ class Protocol:
     rank: int
     n_iterations: int
     coil_method: str
+    virtual_coils: float | None
     correct_receive_field: bool
     slices: tuple[int, ...] | None
     trajectory: Radial | Spiral | None
@@ -125,7 +129,9 @@ def load_protocol(path: str | Path) -> Protocol:
     top.require("sequence")
     sequence = read_sequence(top)
     dictionary = top.section("dictionary", ("t1_ms", "t2_ms", "b1", "off_resonance_hz", "rank"))
-    reconstruction = top.section("reconstruction", ("iterations", "coils", "correct_receive_field", "slices"))
+    reconstruction = top.section(
+        "reconstruction", ("iterations", "coils", "coil_compression", "correct_receive_field", "slices")
+    )
     slices = None
     if reconstruction.has("slices"):
         slices = reconstruction.counts("slices", at_least=0)
@@ -148,11 +154,21 @@ def load_protocol(path: str | Path) -> Protocol:
         rank=dictionary.count("rank", DEFAULT_RANK),
         n_iterations=reconstruction.count("iterations", N_ITERATIONS),
         coil_method=reconstruction.text("coils", tuple(COIL_METHODS), "espirit"),
+        virtual_coils=_virtual_coils(reconstruction),
         correct_receive_field=reconstruction.flag("correct_receive_field", True),
         slices=slices,
         trajectory=trajectory,
         trajectory_units=units,
     )
+
+
+def _virtual_coils(section: Section) -> float | None:
+    if not section.has("coil_compression"):
+        return None
+    value = section.number("coil_compression", 0.0, above=0)
+    with section.located("coil_compression"):
+        check_virtual_coils(value)
+    return value
 
 
 def _grid(section: Section) -> Grid:

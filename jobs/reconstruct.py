@@ -25,6 +25,7 @@ from jobs.slices import (
     slice_numbers,
     stack,
 )
+from reconstruction.coil_compression import check_virtual_coils
 from reconstruction.maps import Maps, write_bids
 from reconstruction.maps_figure import plot_maps
 from reconstruction.pipeline import Reconstruction, reconstruct
@@ -80,6 +81,7 @@ def run_reconstruct(
     dictionary_path: Path | None,
     n_iterations: int | None,
     coil_method: str | None,
+    virtual_coils: float | None = None,
     mask_path: Path | None,
     subject: str,
     force: bool,
@@ -101,10 +103,12 @@ def run_reconstruct(
         raise ValueError(f"--subject {subject}: a BIDS label consists of letters and digits")
     at_least(1, rank=rank, iterations=n_iterations)
     protocol = load_protocol(protocol_path).changed(
-        rank=rank, n_iterations=n_iterations, coil_method=coil_method
+        rank=rank, n_iterations=n_iterations, coil_method=coil_method, virtual_coils=virtual_coils
     )
     scan = read_ismrmrd(scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units)
     n_repetitions = check_readouts(scan, protocol)
+    if protocol.virtual_coils is not None:
+        check_virtual_coils(protocol.virtual_coils, scan.n_coils)
     numbers = slice_numbers(scan, protocol)
     ny, nx = scan.matrix
     if mask_path is not None:
@@ -218,6 +222,7 @@ def _reconstruct_slice(
                     scan.acquisition(check.number),
                     dictionary,
                     coil_method=protocol.coil_method,
+                    virtual_coils=protocol.virtual_coils,
                     n_iterations=protocol.n_iterations,
                     mask=mask,
                     correct_receive_field=protocol.correct_receive_field,
@@ -259,6 +264,7 @@ def _provenance(
         },
         "n_iterations": protocol.n_iterations,
         "coil_method": protocol.coil_method,
+        "coil_compression": protocol.virtual_coils,
         "correct_receive_field": protocol.correct_receive_field,
         "slices": [_slice_provenance(result) for result in results],
     }
@@ -272,6 +278,8 @@ def _slice_provenance(result: SliceResult) -> dict[str, Any]:
         "n_voxels": int(result.maps.mask.sum()),
         "median_correlation": result.median_correlation,
         "n_dead_coils": result.reconstruction.n_dead_coils,
+        "n_virtual_coils": result.reconstruction.n_virtual_coils,
+        "kept_energy": result.reconstruction.kept_energy,
         "receive_field_degree": result.reconstruction.receive_field_degree,
         "relative_residuals": result.reconstruction.inversion.residuals.tolist(),
         "converged": result.reconstruction.inversion.converged,

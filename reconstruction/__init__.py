@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
+    from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
     from reconstruction.inversion import Inversion, low_rank_inversion
     from reconstruction.maps import Maps, write_bids
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from reconstruction.preparation import Preparation, prepare
     from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
     from reconstruction.receive_field import estimate_receive_field
+    from reconstruction.sensitivity_files import read_sensitivities
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
         density_compensation,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "acquisition": ("Acquisition",),
+    "coil_compression": ("Compression", "compress_coils"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
     "inversion": ("Inversion", "low_rank_inversion"),
     "maps": ("Maps", "write_bids"),
@@ -45,6 +48,7 @@ _MODULES = {
     "preparation": ("Preparation", "prepare"),
     "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
     "receive_field": ("estimate_receive_field",),
+    "sensitivity_files": ("read_sensitivities",),
     "trajectory": (
         "GOLDEN_ANGLE",
         "density_compensation",
@@ -57,6 +61,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "GOLDEN_ANGLE",
     "Acquisition",
+    "Compression",
     "Inversion",
     "Maps",
     "Phantom",
@@ -70,6 +75,7 @@ __all__ = [
     "b1_map",
     "birdcage_sensitivities",
     "coil_images",
+    "compress_coils",
     "density_compensation",
     "espirit",
     "estimate_receive_field",
@@ -79,6 +85,7 @@ __all__ = [
     "plot_maps",
     "prepare",
     "read_ismrmrd",
+    "read_sensitivities",
     "reconstruct",
     "simulate_acquisition",
     "variable_density_spiral",

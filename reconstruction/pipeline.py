@@ -44,6 +44,10 @@ class Reconstruction:
         Degree of its polynomial; 0: the object was too small to estimate one, and the field is 1.
     n_dead_coils : int
         Number of coils without signal or noise, which were left out.
+    n_virtual_coils : int or None
+        Number of virtual coils that were inverted; None: no coils were compressed.
+    kept_energy : float or None
+        Their part of the energy of the k-space.
     """
 
     maps: Maps
@@ -54,6 +58,8 @@ class Reconstruction:
     receive_field: NDArray[np.float64] | None
     receive_field_degree: int | None
     n_dead_coils: int
+    n_virtual_coils: int | None
+    kept_energy: float | None
 
 
 def reconstruct(
@@ -62,6 +68,7 @@ def reconstruct(
     *,
     sensitivities: ArrayLike | None = None,
     coil_method: str = "espirit",
+    virtual_coils: float | None = None,
     n_iterations: int = N_ITERATIONS,
     tolerance: float = TOLERANCE,
     admm: AdmmSettings | None = None,
@@ -71,10 +78,10 @@ def reconstruct(
 ) -> Reconstruction:
     """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching, LR-ADMM.
 
-    1. Dead coils are left out. Where the acquisition has noise samples, k-space is prewhitened.
-    2. Without `sensitivities`, these are estimated from coil images of all readouts, weighted with the first
-       basis vector. They are scaled to a root sum of squares of 1 over the channels of the acquisition (not
-       the whitened ones, whose noise correlations have nothing to do with the object).
+    1. `prepare`: dead coils are left out; where the acquisition has noise samples, k-space is prewhitened;
+       with `virtual_coils`, the coils are compressed.
+    2. Without `sensitivities`, it estimates these from coil images of all readouts, weighted with the first
+       basis vector, with a root sum of squares of 1.
     3. `low_rank_inversion` finds the coefficient images.
     4. Without `mask`, voxels are taken whose signal energy ``(sum_j |x[j]|^2)^(1/2)`` exceeds 10 % of the
        tenth largest and 4 times the noise (`signal_mask`). The energy has no zero crossing, unlike images of
@@ -98,8 +105,8 @@ def reconstruct(
         Atoms and temporal basis.
     sensitivities : array_like, shape (n_coils, ny, nx), complex64, optional
         Coil sensitivities in the channels of the acquisition; used with the scale given.
-    coil_method : {"espirit", "adaptive"}
-        Estimator where `sensitivities` is None: `espirit` or `adaptive_combine`.
+    coil_method, virtual_coils
+        See `prepare`.
     n_iterations, tolerance
         See `low_rank_inversion`.
     admm : AdmmSettings, optional
@@ -125,7 +132,13 @@ def reconstruct(
     """
     voxels = None if mask is None else _checked_mask(mask, acquisition.matrix)
     first_vector = readout_basis(dictionary.basis, acquisition.n_readouts)[:, 0]
-    prepared = prepare(acquisition, first_vector, sensitivities=sensitivities, coil_method=coil_method)
+    prepared = prepare(
+        acquisition,
+        first_vector,
+        sensitivities=sensitivities,
+        coil_method=coil_method,
+        virtual_coils=virtual_coils,
+    )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
     encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
@@ -164,6 +177,8 @@ def reconstruct(
         field,
         degree,
         prepared.n_dead_coils,
+        None if prepared.kept_energy is None else whitened.n_coils,
+        prepared.kept_energy,
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from reconstruction.acquisition import Acquisition
+from reconstruction.coil_compression import compress_coils
 from reconstruction.phantom_fields import birdcage_sensitivities
 from reconstruction.preparation import prepare
 from reconstruction.trajectory import golden_angle_radial
@@ -72,6 +73,38 @@ def test_dead_coils_are_left_out(acquisition):
     assert prepared.acquisition.n_coils == len(prepared.encoding_sensitivities) == N_COILS - 1
     assert not prepared.sensitivities[2].any()
     assert prepared.sensitivities[[0, 1, 3, 4, 5]].any(axis=(1, 2)).all()
+
+
+def test_sensitivities_of_virtual_coils_return_in_the_channels_of_the_raw_data(acquisition):
+    prepared = prepare(acquisition, FLAT, coil_method="adaptive", virtual_coils=5)
+    assert prepared.acquisition.n_coils == len(prepared.encoding_sensitivities) == 5
+    assert 0.99 < prepared.kept_energy < 1
+    overlap = np.abs(np.einsum("cyx,cyx->yx", prepared.sensitivities.conj(), true_sensitivities()))
+    assert overlap[8:24, 8:24].min() > 0.97  # as with all coils
+    # In the virtual channels they are what explains the virtual coils.
+    assert prepared.agreement[8:24, 8:24].min() > 0.97
+
+
+def test_given_sensitivities_are_compressed_like_the_kspace(acquisition):
+    prepared = prepare(acquisition, FLAT, sensitivities=true_sensitivities(), virtual_coils=4)
+    whitened, whitening = acquisition.prewhitened()
+    compression = compress_coils(whitened, 4)
+    np.testing.assert_array_equal(prepared.acquisition.kspace, compression.acquisition.kspace)
+    expected = np.einsum("ij,jk,kyx->iyx", compression.matrix, whitening, true_sensitivities())
+    np.testing.assert_allclose(
+        prepared.encoding_sensitivities, expected, atol=1e-5 * np.abs(expected).max()
+    )  # complex64
+    np.testing.assert_array_equal(prepared.sensitivities, true_sensitivities().astype(np.complex64))
+
+
+def test_virtual_coils_are_at_most_the_live_ones(acquisition):
+    kspace = acquisition.kspace.copy()
+    kspace[2] = 0
+    broken = replace(acquisition, kspace=kspace)
+    options = {"sensitivities": true_sensitivities(), "virtual_coils": N_COILS}
+    assert prepare(broken, FLAT, **options).acquisition.n_coils == N_COILS - 1
+    with pytest.raises(ValueError, match="virtual_coils=7 exceeds the 6 coils"):
+        prepare(broken, FLAT, virtual_coils=7)
 
 
 def test_unknown_methods_are_refused(acquisition):
