@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import h5py
@@ -490,3 +493,113 @@ def test_mask_has_the_slices_of_the_maps(tmp_path, slices):
         assert f"slice {number} is left empty: the mask is empty there\n" in result.stderr
     volume = np.asarray(read(tmp_path / "masked").dataobj)
     np.testing.assert_array_equal(volume > 0, np.asarray(nib.load(mask).dataobj) > 0)
+
+
+def interrupted_after(n_slices, monkeypatch):
+    """Let the reconstruction be interrupted in slice n_slices + 1; return the slices that it began."""
+    begun = []
+
+    def counted(acquisition, *arguments, **options):
+        begun.append(acquisition.slice_index)
+        if len(begun) > n_slices:
+            raise KeyboardInterrupt
+        return reconstruct(acquisition, *arguments, **options)
+
+    monkeypatch.setattr("jobs.reconstruct.reconstruct", counted)
+    return begun
+
+
+def image_bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("sub-*/*/*.nii.gz")}
+
+
+def test_interrupted_run_continues(tmp_path, slices, monkeypatch):
+    assert reconstruct_slices(tmp_path, slices).exit_code == 0
+    undisturbed = image_bytes(tmp_path / "maps")
+    assert len(undisturbed) == len(MAPS)
+    shutil.rmtree(tmp_path / "maps")
+
+    interrupted_after(1, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    assert not (tmp_path / "maps").exists()
+    assert [path.name for path in (tmp_path / "maps.parts").glob("*.npz")] == ["slice-0002.npz"]
+
+    begun = interrupted_after(3, monkeypatch)
+    result = reconstruct_slices(tmp_path, slices)
+    assert result.exit_code == 0, result.output
+    assert "notice: 1 of 3 slices are found in " in result.stderr
+    assert begun == [1, 0]
+    assert image_bytes(tmp_path / "maps") == undisturbed
+    assert not (tmp_path / "maps.parts").exists()
+    records = json.loads((tmp_path / "maps" / "provenance.json").read_text())["slices"]
+    assert [len(record["relative_residuals"]) for record in records] == [4, 4, 4]
+
+
+def test_damaged_slice_is_made_again(tmp_path, slices, monkeypatch):
+    interrupted_after(2, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    part = tmp_path / "maps.parts" / "slice-0001.npz"
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    begun = interrupted_after(3, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 0
+    assert begun == [1, 0]
+
+
+@pytest.mark.parametrize("change", ["options", "scan"])
+def test_slices_of_other_settings_are_refused(tmp_path, slices, monkeypatch, change):
+    interrupted_after(1, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    if change == "options":
+        result = reconstruct_slices(tmp_path, slices, ", correct_receive_field: false")
+        difference = "options differs; protocol differs"
+    else:
+        result = reconstruct_slices(tmp_path, [replace(slices[0], kspace=2 * slices[0].kspace), *slices[1:]])
+        difference = "scan differs"
+    assert result.exit_code == 1
+    expected = f"holds parts of a result of epgbloch reconstruct of another recipe or version ({difference})"
+    assert expected in result.stderr
+    assert (tmp_path / "maps.parts" / "slice-0002.npz").exists()
+
+
+KILLED = """
+import os, signal, sys
+import jobs.reconstruct
+from jobs.cli import main
+
+original, calls = jobs.reconstruct.reconstruct, []
+
+def kills(*arguments, **options):
+    calls.append(1)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+
+jobs.reconstruct.reconstruct = kills
+main()
+"""
+
+
+@pytest.mark.slow
+def test_killed_run_continues(tmp_path, slices, monkeypatch):
+    assert reconstruct_slices(tmp_path, slices).exit_code == 0
+    undisturbed = image_bytes(tmp_path / "maps")
+    shutil.rmtree(tmp_path / "maps")
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps"]
+    arguments = ["reconstruct", tmp_path / "scan.mrd", *options]
+    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "maps").exists()
+    begun = interrupted_after(3, monkeypatch)
+    run(*arguments)
+    assert begun == [1, 0]
+    assert image_bytes(tmp_path / "maps") == undisturbed
+    assert {path.name for path in tmp_path.iterdir()} == {"maps", "one", "protocol.yaml", "scan.mrd"}
+
+
+def test_run_without_finished_slices_leaves_nothing(tmp_path, slices, monkeypatch):
+    interrupted_after(0, monkeypatch)
+    before = {*tmp_path.iterdir(), tmp_path / "scan.mrd"}
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    assert {*tmp_path.iterdir()} == before
