@@ -85,6 +85,13 @@ class _Coils(StrEnum):
     adaptive = "adaptive"
 
 
+class _Method(StrEnum):
+    """Methods of reconstruction."""
+
+    low_rank = "low-rank"
+    lr_admm = "lr-admm"
+
+
 class _Template(StrEnum):
     """Phantoms."""
 
@@ -180,8 +187,13 @@ def reconstruct(
         Path | None,
         typer.Option("--dictionary", metavar="FILE", help="Stored dictionary of this protocol."),
     ] = None,
+    method: Annotated[
+        _Method | None,
+        typer.Option("--method", help="Low-rank inversion, or LR-ADMM after it, instead of the protocol's."),
+    ] = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", help="Iterations, instead of the protocol's.")
+        int | None,
+        typer.Option("--iterations", help="Iterations of the low-rank inversion, instead of the protocol's."),
     ] = None,
     coils: Annotated[
         _Coils | None, typer.Option("--coils", help="Coil sensitivities, instead of the protocol's.")
@@ -219,6 +231,7 @@ def reconstruct(
         out=out,
         rank=rank,
         dictionary_path=dictionary,
+        method=method.value if method else None,
         n_iterations=iterations,
         coil_method=coils.value if coils else None,
         virtual_coils=virtual_coils,

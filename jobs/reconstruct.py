@@ -49,6 +49,7 @@ def run_reconstruct(
     out: Path,
     rank: int | None,
     dictionary_path: Path | None,
+    method: str | None = None,
     n_iterations: int | None,
     coil_method: str | None,
     virtual_coils: float | None = None,
@@ -75,7 +76,11 @@ def run_reconstruct(
     at_least(1, rank=rank, iterations=n_iterations)
     check_folder(out, "reconstruct", force=force)
     protocol = load_protocol(protocol_path).changed(
-        rank=rank, n_iterations=n_iterations, coil_method=coil_method, virtual_coils=virtual_coils
+        rank=rank,
+        method=method,
+        n_iterations=n_iterations,
+        coil_method=coil_method,
+        virtual_coils=virtual_coils,
     )
     scan = read_ismrmrd(scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units)
     n_repetitions = check_readouts(scan, protocol)
@@ -210,6 +215,7 @@ class _Job:
         return {
             "scan": scan,
             "protocol": self.protocol.text,
+            "method": self.protocol.method,
             "options": self.options,
             "dictionary": _digest(*atoms, dictionary.basis, dictionary.coefficients, dictionary.norms),
             "mask": None if self.masks is None else _digest(self.masks),
@@ -270,6 +276,7 @@ class _Job:
                     result = reconstruct(
                         self.scan.acquisition(check.number),
                         self.dictionary,
+                        admm=self.protocol.admm,
                         mask=mask,
                         progress=progress,
                         **self.options,
@@ -313,6 +320,7 @@ def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
             "relative_truncation_error": None if error is None else error._asdict(),
             "model": dictionary.model,
         },
+        "method": job.protocol.method,
         **job.options,
         "slices": [result.provenance() for result in results],
     }

@@ -59,7 +59,12 @@ class SliceResult:
             "receive_field_degree": result.receive_field_degree,
             "relative_residuals": result.inversion.residuals.tolist(),
             "converged": result.inversion.converged,
+            "misfit": result.inversion.misfit,
         }
+        if result.admm is not None:
+            names = ("data_misfit", "primal_residual", "dual_residual", "changed", "mu")
+            record["admm"] = {name: getattr(result.admm, name).tolist() for name in names}
+            record["admm"]["converged"] = result.admm.converged
         return cls(
             number, result.maps, affine, coils=result.sensitivities[:, ::step, ::step].copy(), record=record
         )

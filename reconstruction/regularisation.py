@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Regularisation(Protocol):
-    """Convex penalty ``weight R(K x)`` of coefficient images x, shape (rank, ny, nx) or (rank, nz, ny, nx)."""
+    """Convex penalty ``weight R(K x)`` of coefficient images x, (rank, ny, nx) or (rank, nz, ny, nx)."""
 
     @property
     def weight(self) -> float:
