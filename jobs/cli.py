@@ -87,6 +87,13 @@ class _Coils(StrEnum):
     adaptive = "adaptive"
 
 
+class _Method(StrEnum):
+    """Methods of reconstruction."""
+
+    low_rank = "low-rank"
+    lr_admm = "lr-admm"
+
+
 class _Template(StrEnum):
     """Phantoms."""
 
@@ -182,11 +189,24 @@ def reconstruct(
         Path | None,
         typer.Option("--dictionary", metavar="FILE", help="Stored dictionary of this protocol."),
     ] = None,
+    method: Annotated[
+        _Method | None,
+        typer.Option("--method", help="Low-rank inversion, or LR-ADMM after it, instead of the protocol's."),
+    ] = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", help="Iterations, instead of the protocol's.")
+        int | None,
+        typer.Option("--iterations", help="Iterations of the low-rank inversion, instead of the protocol's."),
     ] = None,
     coils: Annotated[
         _Coils | None, typer.Option("--coils", help="Coil sensitivities, instead of the protocol's.")
+    ] = None,
+    virtual_coils: Annotated[
+        float | None,
+        typer.Option(
+            "--virtual-coils",
+            metavar="N",
+            help="Compress the coils to so many, or to as many as keep this fraction of the energy (0.999).",
+        ),
     ] = None,
     mask: Annotated[
         Path | None,
@@ -216,8 +236,10 @@ def reconstruct(
         out=out,
         rank=rank,
         dictionary_path=dictionary,
+        method=method.value if method else None,
         n_iterations=iterations,
         coil_method=coils.value if coils else None,
+        virtual_coils=virtual_coils,
         mask_path=mask,
         roi_path=roi,
         truth_path=truth,

@@ -37,6 +37,7 @@ from jobs.slices import (
     stack,
 )
 from reconstruction.bids import read_bids, write_bids
+from reconstruction.coil_compression import check_virtual_coils
 from reconstruction.maps import Maps
 from reconstruction.maps_figure import display_ranges, plot_maps
 from reconstruction.pipeline import reconstruct
@@ -53,8 +54,10 @@ def run_reconstruct(
     out: Path,
     rank: int | None,
     dictionary_path: Path | None,
+    method: str | None = None,
     n_iterations: int | None,
     coil_method: str | None,
+    virtual_coils: float | None = None,
     mask_path: Path | None,
     roi_path: Path | None = None,
     truth_path: Path | None = None,
@@ -80,10 +83,16 @@ def run_reconstruct(
     at_least(1, rank=rank, iterations=n_iterations)
     check_folder(out, "reconstruct", force=force)
     protocol = load_protocol(protocol_path).changed(
-        rank=rank, n_iterations=n_iterations, coil_method=coil_method
+        rank=rank,
+        method=method,
+        n_iterations=n_iterations,
+        coil_method=coil_method,
+        virtual_coils=virtual_coils,
     )
     scan = read_ismrmrd(scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units)
     n_repetitions = check_readouts(scan, protocol)
+    if protocol.virtual_coils is not None:
+        check_virtual_coils(protocol.virtual_coils, scan.n_coils)
     numbers = slice_numbers(scan, protocol)
     ny, nx = scan.matrix
     masks = None
@@ -198,6 +207,7 @@ class _Job:
         return {
             "n_iterations": self.protocol.n_iterations,
             "coil_method": self.protocol.coil_method,
+            "virtual_coils": self.protocol.virtual_coils,
             "correct_receive_field": self.protocol.correct_receive_field,
         }
 
@@ -215,6 +225,7 @@ class _Job:
         return {
             "scan": self.scan_digest,
             "protocol": self.protocol.text,
+            "method": self.protocol.method,
             "options": self.options,
             "dictionary": _digest(*atoms, dictionary.basis, dictionary.coefficients, dictionary.norms),
             "mask": None if self.masks is None else _digest(self.masks),
@@ -275,6 +286,7 @@ class _Job:
                     result = reconstruct(
                         self.scan.acquisition(check.number),
                         self.dictionary,
+                        admm=self.protocol.admm,
                         mask=mask,
                         progress=progress,
                         **self.options,
@@ -321,6 +333,7 @@ def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
             "relative_singular_values": _singular_values(dictionary),
             "model": dictionary.model,
         },
+        "method": job.protocol.method,
         **job.options,
         "slices": [result.provenance() for result in results],
     }

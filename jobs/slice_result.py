@@ -56,13 +56,16 @@ class SliceResult:
         record = {
             "seconds": round(seconds, 2),
             "n_dead_coils": result.n_dead_coils,
+            "n_virtual_coils": result.n_virtual_coils,
+            "kept_energy": result.kept_energy,
             "receive_field_degree": result.receive_field_degree,
             "relative_residuals": result.inversion.residuals.tolist(),
             "converged": result.inversion.converged,
+            "misfit": result.inversion.misfit,
         }
-        admm = getattr(result, "admm", None)
-        if admm is not None:
-            record["admm"] = {name: getattr(admm, name).tolist() for name in ADMM_RECORD}
+        if result.admm is not None:
+            record["admm"] = {name: getattr(result.admm, name).tolist() for name in ADMM_RECORD}
+            record["admm"]["converged"] = result.admm.converged
         return cls(
             number, result.maps, affine, coils=result.sensitivities[:, ::step, ::step].copy(), record=record
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
     from reconstruction.bids import BidsMaps, read_bids, write_bids
+    from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
     from reconstruction.inversion import Inversion, low_rank_inversion
     from reconstruction.maps import Maps
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from reconstruction.phantom_simulation import simulate_acquisition
     from reconstruction.phantom_templates import analytic_head, mni152_head
     from reconstruction.pipeline import Reconstruction, reconstruct
+    from reconstruction.preparation import Preparation, prepare
     from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
     from reconstruction.receive_field import estimate_receive_field
+    from reconstruction.sensitivity_files import read_sensitivities
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
         density_compensation,
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "acquisition": ("Acquisition",),
     "bids": ("BidsMaps", "read_bids", "write_bids"),
+    "coil_compression": ("Compression", "compress_coils"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
     "inversion": ("Inversion", "low_rank_inversion"),
     "maps": ("Maps",),
@@ -43,8 +47,10 @@ _MODULES = {
     "phantom_simulation": ("simulate_acquisition",),
     "phantom_templates": ("analytic_head", "mni152_head"),
     "pipeline": ("Reconstruction", "reconstruct"),
+    "preparation": ("Preparation", "prepare"),
     "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
     "receive_field": ("estimate_receive_field",),
+    "sensitivity_files": ("read_sensitivities",),
     "trajectory": (
         "GOLDEN_ANGLE",
         "density_compensation",
@@ -58,9 +64,11 @@ __all__ = [
     "GOLDEN_ANGLE",
     "Acquisition",
     "BidsMaps",
+    "Compression",
     "Inversion",
     "Maps",
     "Phantom",
+    "Preparation",
     "RawData",
     "RawDataError",
     "Reconstruction",
@@ -70,6 +78,7 @@ __all__ = [
     "b1_map",
     "birdcage_sensitivities",
     "coil_images",
+    "compress_coils",
     "density_compensation",
     "espirit",
     "estimate_receive_field",
@@ -77,8 +86,10 @@ __all__ = [
     "low_rank_inversion",
     "mni152_head",
     "plot_maps",
+    "prepare",
     "read_bids",
     "read_ismrmrd",
+    "read_sensitivities",
     "reconstruct",
     "simulate_acquisition",
     "variable_density_spiral",

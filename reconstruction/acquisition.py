@@ -44,6 +44,8 @@ class Acquisition:
         R, A, S, pixel ``(nx // 2, ny // 2)`` on the isocentre, slices stacked along S by `slice_index`.
     orientation_known : bool
         Whether `affine` tells where the slice lies in the patient. Default: whether it was given.
+    dwell_time : float or None
+        Time between two samples of a readout [s], > 0; None: not known.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class Acquisition:
     slice_thickness: float = 5e-3
     affine: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in from the geometry
     orientation_known: bool = None  # type: ignore[assignment]  # filled in
+    dwell_time: float | None = None
 
     def __post_init__(self) -> None:
         self._convert()
@@ -101,6 +104,8 @@ class Acquisition:
     def _check_geometry(self) -> None:
         if self.slice_index != int(self.slice_index) or self.slice_index < 0:
             raise ValueError(f"slice_index={self.slice_index} must be an integer >= 0")
+        if self.dwell_time is not None and not 0 < self.dwell_time < np.inf:
+            raise ValueError(f"dwell_time={self.dwell_time} must be a positive time in seconds, or None")
         affine = self.affine
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ValueError(f"affine must be a finite (4, 4) array; got shape {affine.shape}:\n{affine}")
@@ -126,6 +131,28 @@ class Acquisition:
     def pixel_size(self) -> tuple[float, float]:
         """Pixel size (dy, dx) [m]."""
         return self.fov[0] / self.matrix[0], self.fov[1] / self.matrix[1]
+
+    @property
+    def sample_times(self) -> NDArray[np.float64]:
+        """Times of the samples of a readout from that next to the centre of k-space [s], shape (n_samples,).
+
+        Raises
+        ------
+        ValueError
+            If `dwell_time` is None, or the readouts pass the centre at different samples.
+        """
+        if self.dwell_time is None:
+            raise ValueError(
+                "the dwell time of the readouts is not known (dwell_time, sample_time_us of ISMRMRD), "
+                "so off-resonance cannot be corrected; set it in the raw data, or leave the B0 map out"
+            )
+        centre = np.linalg.norm(self.trajectory, axis=-1).argmin(axis=-1)
+        if np.ptp(centre) > 1:  # delays of the gradients may move it by one
+            raise ValueError(
+                f"readouts pass the centre of k-space at samples {centre.min()} to {centre.max()}; the times "
+                "of the samples must be the same in all of them to correct off-resonance"
+            )
+        return (np.arange(self.n_samples) - int(np.median(centre))) * self.dwell_time
 
     @property
     def dead_coils(self) -> NDArray[np.bool_]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import finufft
 import numpy as np
 import scipy.ndimage
@@ -201,3 +203,10 @@ def _referenced_to_virtual_coil(
     virtual = np.linalg.eigh(flat @ flat.conj().T)[1][:, -1]
     phase = np.angle(np.tensordot(virtual.conj(), sensitivities, axes=1))
     return (sensitivities * np.exp(-1j * phase)).astype(np.complex64)
+
+
+COIL_METHODS: dict[str, Callable[[NDArray[np.complex64]], NDArray[np.complex64]]] = {
+    "espirit": espirit,
+    "adaptive": adaptive_combine,
+}
+"""Estimators of the coil sensitivities by name."""

@@ -9,20 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dictionaries import Dictionary, match
+from dictionaries import Dictionary, Match, match
 from reconstruction.acquisition import Acquisition
-from reconstruction.coils import adaptive_combine, coil_images, espirit
+from reconstruction.admm import Admm, AdmmSettings, low_rank_admm
+from reconstruction.conjugate_gradients import norm
 from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_rank_inversion
 from reconstruction.maps import Maps
-from reconstruction.operators import SubspaceEncoding, checked_sensitivities, readout_basis
+from reconstruction.operators import SubspaceEncoding, readout_basis
+from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
-from reconstruction.signal_mask import coil_agreement, signal_mask
-
-COIL_METHODS: dict[str, Callable[[NDArray[np.complex64]], NDArray[np.complex64]]] = {
-    "espirit": espirit,
-    "adaptive": adaptive_combine,
-}
-"""Estimators of the coil sensitivities by name."""
+from reconstruction.signal_mask import signal_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +30,12 @@ class Reconstruction:
     maps : Maps
         T1, T2, proton density, correlation and, if the dictionary has several, B1. The scale of the proton
         density is arbitrary and differs from slice to slice.
+    coefficients : ndarray, shape (rank, ny, nx), complex64
+        Coefficient images that were matched.
     inversion : Inversion
-        Coefficient images with residuals of the iteration.
+        Low-rank inversion: images with residuals of the iteration.
+    admm : Admm or None
+        Images, match and record of the ADMM that followed; None: there was none.
     sensitivities : ndarray, shape (n_coils, ny, nx), complex64
         Sensitivities that were used, in the channels of the acquisition (not whitened); 0 for dead coils.
     receive_field : ndarray, shape (ny, nx), float64, or None
@@ -44,14 +44,22 @@ class Reconstruction:
         Degree of its polynomial; 0: the object was too small to estimate one, and the field is 1.
     n_dead_coils : int
         Number of coils without signal or noise, which were left out.
+    n_virtual_coils : int or None
+        Number of virtual coils that were inverted; None: no coils were compressed.
+    kept_energy : float or None
+        Their part of the energy of the k-space.
     """
 
     maps: Maps
+    coefficients: NDArray[np.complex64]
     inversion: Inversion
+    admm: Admm | None
     sensitivities: NDArray[np.complex64]
     receive_field: NDArray[np.float64] | None
     receive_field_degree: int | None
     n_dead_coils: int
+    n_virtual_coils: int | None
+    kept_energy: float | None
 
 
 def reconstruct(
@@ -60,25 +68,28 @@ def reconstruct(
     *,
     sensitivities: ArrayLike | None = None,
     coil_method: str = "espirit",
+    virtual_coils: float | None = None,
     n_iterations: int = N_ITERATIONS,
     tolerance: float = TOLERANCE,
+    admm: AdmmSettings | None = None,
     mask: ArrayLike | None = None,
     correct_receive_field: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
-    """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching.
+    """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching, LR-ADMM.
 
-    1. Dead coils are left out. Where the acquisition has noise samples, k-space is prewhitened.
-    2. Without `sensitivities`, these are estimated from coil images of all readouts, weighted with the first
-       basis vector. They are scaled to a root sum of squares of 1 over the channels of the acquisition (not
-       the whitened ones, whose noise correlations have nothing to do with the object).
+    1. `prepare`: dead coils are left out; where the acquisition has noise samples, k-space is prewhitened;
+       with `virtual_coils`, the coils are compressed.
+    2. Without `sensitivities`, it estimates these from coil images of all readouts, weighted with the first
+       basis vector, with a root sum of squares of 1.
     3. `low_rank_inversion` finds the coefficient images.
     4. Without `mask`, voxels are taken whose signal energy ``(sum_j |x[j]|^2)^(1/2)`` exceeds 10 % of the
        tenth largest and 4 times the noise (`signal_mask`). The energy has no zero crossing, unlike images of
        a train with an inversion. The noise is that of the k-space which the images leave unexplained, but at
        least that of the noise samples. Voxels where estimated sensitivities disagree with the coil images
        (`coil_agreement`) are not taken.
-    5. `dictionaries.match` finds the atom of each voxel in the mask.
+    5. `dictionaries.match` finds the atom of each voxel in the mask. With `admm`, `low_rank_admm` goes on
+       from there.
     6. The proton density is divided by the field of `estimate_receive_field`. With estimated sensitivities
        it holds the root sum of squares of the true ones, which the data alone cannot tell from proton
        density; the field rests on the assumption that neighbours of equal T1 and T2 have equal ones.
@@ -94,16 +105,18 @@ def reconstruct(
         Atoms and temporal basis.
     sensitivities : array_like, shape (n_coils, ny, nx), complex64, optional
         Coil sensitivities in the channels of the acquisition; used with the scale given.
-    coil_method : {"espirit", "adaptive"}
-        Estimator where `sensitivities` is None: `espirit` or `adaptive_combine`.
+    coil_method, virtual_coils
+        See `prepare`.
     n_iterations, tolerance
         See `low_rank_inversion`.
+    admm : AdmmSettings, optional
+        Settings of `low_rank_admm`; None: the images of the low-rank inversion are matched.
     mask : array_like, shape (ny, nx), bool, optional
         Voxels to match.
     correct_receive_field : bool, optional
         Whether to take step 6; None: if the sensitivities are estimated.
     progress : callable, optional
-        Called as ``progress(done, total)`` after each iteration of the inversion.
+        Called as ``progress(done, total)`` after each iteration of the inversion, then of the ADMM.
 
     Returns
     -------
@@ -117,46 +130,56 @@ def reconstruct(
         allow prewhitening, the mask is empty or leaves the sensitivities, nothing stands out from the noise,
         or an argument is out of range.
     """
-    if coil_method not in COIL_METHODS:
-        raise ValueError(f"coil_method={coil_method!r} must be one of {', '.join(COIL_METHODS)}")
     voxels = None if mask is None else _checked_mask(mask, acquisition.matrix)
     first_vector = readout_basis(dictionary.basis, acquisition.n_readouts)[:, 0]
-    alive = ~acquisition.dead_coils
-    whitened, whitening = acquisition.without_dead_coils(), np.eye(alive.sum(), dtype=np.complex64)
-    if whitened.noise is not None:
-        whitened, whitening = whitened.prewhitened()
-    coils = np.zeros((acquisition.n_coils, *acquisition.matrix), dtype=np.complex64)
-    if sensitivities is None:
-        images = coil_images(whitened, first_vector)
-        coils[alive] = _unwhitened(COIL_METHODS[coil_method](images), whitening)
-    else:
-        coils[alive] = checked_sensitivities(sensitivities, acquisition)[alive]
-    whitened_coils = np.tensordot(whitening, coils[alive], axes=1)
-    agreement = None if sensitivities is not None else coil_agreement(images, whitened_coils)
+    prepared = prepare(
+        acquisition,
+        first_vector,
+        sensitivities=sensitivities,
+        coil_method=coil_method,
+        virtual_coils=virtual_coils,
+    )
+    whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
     encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )
+    coefficients, record = inversion.coefficients, None
     if voxels is None:
-        energy = np.linalg.norm(inversion.coefficients, axis=0)
-        noise = _noise_level(encoding, whitened, inversion.coefficients, whitened_coils)
-        voxels = signal_mask(energy, noise, agreement)
+        noise = _noise_level(encoding, whitened, inversion.misfit, whitened_coils)
+        voxels = signal_mask(np.linalg.norm(coefficients, axis=0), noise, prepared.agreement)
     else:
-        _check_seen(voxels, coils)
-    maps = _matched(dictionary, inversion.coefficients, voxels)
+        _check_seen(voxels, prepared.sensitivities)
+    if admm is None:
+        found = match(dictionary, coefficients[:, voxels].T)
+    else:
+        record = low_rank_admm(
+            encoding,
+            whitened.kspace,
+            dictionary,
+            start=inversion,
+            mask=voxels,
+            settings=admm,
+            progress=progress,
+        )
+        coefficients, found = record.coefficients, record.match
+    maps = _maps(found, voxels, has_b1=dictionary.grid.b1.size > 1)
     field, degree = None, None
     if correct_receive_field or (correct_receive_field is None and sensitivities is None):
         field, degree = estimate_receive_field(maps)
         maps = replace(maps, pd=(maps.pd / field).astype(np.complex64))
-    return Reconstruction(maps, inversion, coils, field, degree, int((~alive).sum()))
-
-
-def _unwhitened(
-    sensitivities: NDArray[np.complex64], whitening: NDArray[np.complex64]
-) -> NDArray[np.complex64]:
-    """Sensitivities in the channels of the acquisition, with unit sum of squares there."""
-    coils = np.linalg.solve(whitening, sensitivities.reshape(len(sensitivities), -1))
-    return (coils / np.linalg.norm(coils, axis=0)).reshape(sensitivities.shape)
+    return Reconstruction(
+        maps,
+        coefficients,
+        inversion,
+        record,
+        prepared.sensitivities,
+        field,
+        degree,
+        prepared.n_dead_coils,
+        None if prepared.kept_energy is None else whitened.n_coils,
+        prepared.kept_energy,
+    )
 
 
 def _checked_mask(mask: ArrayLike, matrix: tuple[int, int]) -> NDArray[np.bool_]:
@@ -183,12 +206,11 @@ def _check_seen(mask: NDArray[np.bool_], sensitivities: NDArray[np.complex64]) -
 def _noise_level(
     encoding: SubspaceEncoding,
     whitened: Acquisition,
-    coefficients: NDArray[np.complex64],
+    misfit: float,
     sensitivities: NDArray[np.complex64],
 ) -> NDArray[np.float64]:
     """Root mean square energy of the noise in each voxel, shape (ny, nx); infinite where no coil sees it."""
-    residual = whitened.kspace - encoding.forward(coefficients)
-    variance = float(np.linalg.norm(residual.ravel())) ** 2 / residual.size
+    variance = (misfit * norm(whitened.kspace)) ** 2 / whitened.kspace.size
     if whitened.noise is not None:
         variance = max(variance, 1.0)
     gain = np.linalg.norm(sensitivities, axis=0).astype(np.float64)
@@ -196,9 +218,8 @@ def _noise_level(
         return encoding.noise_gain * np.sqrt(variance) / gain
 
 
-def _matched(dictionary: Dictionary, coefficients: NDArray[np.complex64], mask: NDArray[np.bool_]) -> Maps:
+def _maps(found: Match, mask: NDArray[np.bool_], *, has_b1: bool) -> Maps:
     """Maps of the voxels in the mask."""
-    found = match(dictionary, coefficients[:, mask].T)
 
     def image(values: NDArray[Any]) -> NDArray[Any]:
         result = np.zeros(mask.shape, dtype=values.dtype)
@@ -210,6 +231,6 @@ def _matched(dictionary: Dictionary, coefficients: NDArray[np.complex64], mask: 
         t2=image(found.t2),
         pd=image(found.pd),
         mask=mask,
-        b1=image(found.b1) if dictionary.grid.b1.size > 1 else None,
+        b1=image(found.b1) if has_b1 else None,
         correlation=image(found.correlation),
     )

@@ -172,6 +172,7 @@ class RawData:
                 slice_thickness=self.slice_thickness,
                 affine=affine,  # type: ignore[arg-type]  # None: from the geometry
                 orientation_known=affine is not None,
+                dwell_time=1e-6 * float(self._first_head["sample_time_us"]) or None,
             )
         except ValueError as error:
             raise RawDataError(f"{self.path}, slice {number}: {error}") from error

@@ -391,7 +391,7 @@ def test_options_of_the_phantom_change_its_data(place, options):
 
 
 def test_choices_are_those_of_the_pipeline():
-    from reconstruction.pipeline import COIL_METHODS
+    from reconstruction.coils import COIL_METHODS
 
     assert [method.value for method in jobs.cli._Coils] == list(COIL_METHODS)
 

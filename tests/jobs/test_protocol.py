@@ -44,6 +44,7 @@ def test_units_are_converted_and_defaults_hold(load):
     assert protocol.grid is None
     assert not protocol.model_given
     assert (protocol.rank, protocol.n_iterations, protocol.coil_method) == (5, 12, "espirit")
+    assert protocol.virtual_coils is None
     assert protocol.correct_receive_field
     assert protocol.slices is None
     assert protocol.trajectory is None
@@ -383,6 +384,8 @@ def other(section, **values):
         (other("engine", tolerance=2), r"engine: tolerance=2.0 must lie"),
         (other("reconstruction", coils="sum"), r"reconstruction\.coils: must be one of espirit, adaptive"),
         (other("reconstruction", correct_receive_field="no"), r"field: must be true or false"),
+        (other("reconstruction", coil_compression=1.5), r"coil_compression: virtual_coils=1.5 must be"),
+        (other("reconstruction", coil_compression="a"), r"coil_compression: must be a number"),
         (other("reconstruction", slices=[0.5]), r"slices: must hold whole numbers; got 0.5"),
         (other("reconstruction", slices=[1, 1]), r"slices: holds a number twice"),
         ({**sequence(), "trajectory": {}}, r"trajectory: give one of golden_angle_radial, spiral"),
@@ -437,6 +440,7 @@ def test_example_explains_every_key():
     groups = (*protocol_sequence._TRAIN_KEYS.values(), *protocol_sequence._PULSE_KEYS.values())
     keys = {key for group in (protocol_sequence._KEYS, *groups) for key in group}
     keys |= {*protocol_sequence._TRAIN_KEYS, "golden_angle_radial", "spiral", "slices", "trajectory_units"}
+    keys |= {"coil_compression"}
     assert [key for key in sorted(keys) if key not in protocol.text] == []
 
 

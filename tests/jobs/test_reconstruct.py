@@ -179,6 +179,7 @@ def test_stored_dictionary_gives_the_same_maps(tmp_path, phantom, maps):
         (["--iterations", 2], "n_iterations", 2),
         (["--coils", "espirit"], "coil_method", "espirit"),
         (["--rank", 3], "dictionary", 3),
+        (["--virtual-coils", 2], "coil_compression", 2),
     ],
 )
 def test_options_replace_the_protocol(tmp_path, phantom, maps, options, key, value):
@@ -187,6 +188,32 @@ def test_options_replace_the_protocol(tmp_path, phantom, maps, options, key, val
     content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
     assert (content[key]["rank"] if key == "dictionary" else content[key]) == value
     assert not same(tmp_path / "maps", maps)
+
+
+def test_virtual_coils_and_their_energy_are_recorded(tmp_path, phantom, maps):
+    (tmp_path / "protocol.yaml").write_text(
+        PROTOCOL.replace("iterations: 3", "iterations: 3, coil_compression: 0.5")
+    )
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out"]
+    run("reconstruct", phantom / "scan.mrd", *options, tmp_path / "maps")
+    (record,) = json.loads((tmp_path / "maps" / "provenance.json").read_text())["slices"]
+    assert record["n_virtual_coils"] in (1, 2)
+    assert 0.5 < record["kept_energy"] < 1
+    (record,) = json.loads((maps / "provenance.json").read_text())["slices"]
+    assert (record["n_virtual_coils"], record["kept_energy"]) == (None, None)
+    result = CliRunner().invoke(
+        app,
+        [
+            "reconstruct",
+            str(phantom / "scan.mrd"),
+            *map(str, options),
+            str(tmp_path / "many"),
+            "--virtual-coils",
+            "4",
+        ],
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: virtual_coils=4 exceeds the 3 coils of the data")
 
 
 def test_receive_field_correction_can_be_left_out(tmp_path, phantom, monkeypatch):

@@ -210,6 +210,7 @@ def test_noise_is_scaled_by_the_dwell_times(path):
     edit(path, set_head(slice(None), sample_time_us=2.0))
     np.testing.assert_array_equal(read_ismrmrd(path).acquisition(0).noise, make_acquisition().noise)
     edit(path, set_head(0, sample_time_us=8.0))
+    assert read_ismrmrd(path).acquisition(0).dwell_time == pytest.approx(2e-6, rel=1e-12)
     # Four times the dwell is a quarter of the bandwidth, half the standard deviation.
     np.testing.assert_array_equal(read_ismrmrd(path).acquisition(0).noise, 2 * make_acquisition().noise)
 
