@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from dictionaries import Dictionary, match
 from reconstruction.acquisition import Acquisition
 from reconstruction.coils import adaptive_combine, coil_images, espirit
+from reconstruction.encoding_inputs import checked_sensitivities, readout_basis
 from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_rank_inversion
 from reconstruction.maps import Maps
-from reconstruction.operators import SubspaceEncoding, checked_sensitivities, readout_basis
+from reconstruction.operators import SubspaceEncoding
 from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import coil_agreement, signal_mask
 
@@ -130,10 +131,10 @@ def reconstruct(
         images = coil_images(whitened, first_vector)
         coils[alive] = _unwhitened(COIL_METHODS[coil_method](images), whitening)
     else:
-        coils[alive] = checked_sensitivities(sensitivities, acquisition)[alive]
+        coils[alive] = checked_sensitivities(sensitivities, acquisition.matrix, acquisition.n_coils)[alive]
     whitened_coils = np.tensordot(whitening, coils[alive], axes=1)
     agreement = None if sensitivities is not None else coil_agreement(images, whitened_coils)
-    encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
+    encoding = SubspaceEncoding(whitened.trajectory, whitened.matrix, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )
