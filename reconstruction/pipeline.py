@@ -13,9 +13,10 @@ from dictionaries import Dictionary, Match, match
 from reconstruction.acquisition import Acquisition
 from reconstruction.admm import Admm, AdmmSettings, low_rank_admm
 from reconstruction.conjugate_gradients import norm
+from reconstruction.encoding_inputs import readout_basis
 from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_rank_inversion
 from reconstruction.maps import Maps
-from reconstruction.operators import SubspaceEncoding, readout_basis
+from reconstruction.operators import SubspaceEncoding
 from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import signal_mask
@@ -140,7 +141,7 @@ def reconstruct(
         virtual_coils=virtual_coils,
     )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
-    encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
+    encoding = SubspaceEncoding(whitened.trajectory, whitened.matrix, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )

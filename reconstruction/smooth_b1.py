@@ -56,7 +56,9 @@ class B1Layers:
         """
         energy = np.linalg.norm(voxels, axis=1).astype(np.float64) ** 2
         found = (match(layer, voxels).correlation for layer in self._dictionaries)
-        return np.stack([energy * np.maximum(1 - correlation.astype(np.float64) ** 2, _ROUNDING) for correlation in found])
+        return np.stack(
+            [energy * np.maximum(1 - correlation.astype(np.float64) ** 2, _ROUNDING) for correlation in found]
+        )
 
     def match(
         self,
