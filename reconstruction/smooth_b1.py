@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dictionaries import AtomList, Dictionary, Match, match
 
 _ROUNDING = 1e-6  # of squared correlations in single precision
+_UPDATE = 5  # iterations: B1 moves little, and finding it takes as long as several
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in standard deviations
 
 
@@ -85,15 +86,42 @@ class B1Layers:
         return Match(**result)
 
 
+class SmoothB1:
+    """Matching with a B1 that is smooth, for `low_rank_admm`.
+
+    Voxels are matched with the atoms whose B1 is next to that of `smooth_b1`, which is found from the voxels
+    of the first call and of every fifth after it.
+
+    Parameters
+    ----------
+    dictionary, mask, width
+        See `B1Layers` and `smooth_b1`.
+    """
+
+    def __init__(self, dictionary: Dictionary, mask: NDArray[np.bool_], width: tuple[float, float]) -> None:
+        self._layers, self._mask, self._width = B1Layers(dictionary), mask, width
+        self._n_calls = 0
+        self.b1 = np.ones(int(mask.sum()))
+        """B1 of the voxels, as it was last found."""
+
+    def __call__(self, voxels: NDArray[np.complex64], dual: NDArray[np.complex64] | None = None) -> Match:
+        """Match of the voxels, (n_voxels, rank), with their dual."""
+        if self._n_calls % _UPDATE == 0:
+            self.b1 = smooth_b1(self._layers, voxels, self._mask, self._width)
+        self._n_calls += 1
+        return self._layers.match(voxels, self.b1, dual)
+
+
 def smooth_b1(
     layers: B1Layers, voxels: NDArray[np.complex64], mask: NDArray[np.bool_], width: tuple[float, float]
 ) -> NDArray[np.float64]:
     """B1 of each voxel that fits best the signals around it, shape (n_voxels,).
 
     For each value of B1, the squared distances of the voxels from their nearest atoms are averaged by a
-    Gaussian: up to constants, the likelihood of a B1 that is the same in the neighbourhood, with T1 and T2 of
-    each voxel as they fit best, in white noise. A parabola through the smallest and its neighbours gives B1
-    between the values of the dictionary.
+    Gaussian as logarithms: up to constants, the likelihood of one B1 for the whole neighbourhood, with the
+    T1 and T2 of each voxel that fit best, in white noise whose strength may differ from voxel to voxel.
+    Mixed voxels at edges, which no atom fits, thus have little weight. A parabola through the smallest and
+    its neighbours gives B1 between the values of the dictionary.
 
     Parameters
     ----------
