@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,8 @@ from reconstruction.conjugate_gradients import conjugate_gradients, inner, norm
 from reconstruction.inversion import Inversion
 from reconstruction.operators import SubspaceEncoding
 from reconstruction.regularisation import Regularisation
+
+Matcher: TypeAlias = Callable[[NDArray[np.complex64], NDArray[np.complex64] | None], Match]
 
 _POWER_ITERATIONS = 10
 # Residuals further apart than this move mu by _STEP (Boyd et al. 2011, section 3.4.1).
@@ -107,6 +110,7 @@ def low_rank_admm(
     start: Inversion,
     mask: ArrayLike,
     settings: AdmmSettings | None = None,
+    find: Matcher | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Admm:
     """Coefficient images x near multiples of atoms d that agree with k-space s, voxel by voxel.
@@ -140,6 +144,9 @@ def low_rank_admm(
         Voxels to match.
     settings : AdmmSettings, optional
         Penalty, numbers of iterations, regularisation.
+    find : callable, optional
+        Function ``find(voxels, dual)`` that returns the `Match` of voxels and dual, (n_voxels, rank), dual
+        None at the start. Default: `dictionaries.match` with all atoms; `SmoothB1` restricts them.
     progress : callable, optional
         Called as ``progress(done, total)`` after each iteration, last with ``done == total``.
 
@@ -175,7 +182,7 @@ def low_rank_admm(
 
     first, first_gradient = x, normal(x) - image
     data_norm = norm(np.asarray(kspace, dtype=np.complex64)) / magnitude / np.sqrt(float(eigenvalue))
-    atoms = _Atoms(dictionary, voxels, x)
+    atoms = _Atoms(dictionary, voxels, x, find or (lambda voxels, dual: match(dictionary, voxels, dual=dual)))
     penalties: list[_Atoms | _Spatial] = [atoms]
     if settings.regularisation is not None:
         penalties.append(_Spatial(settings.regularisation, x))
@@ -216,8 +223,10 @@ def low_rank_admm(
 class _Atoms:
     """The constraint that images are multiples of atoms: ``P x = 0`` with P = I - d d^H in the mask."""
 
-    def __init__(self, dictionary: Dictionary, mask: NDArray[np.bool_], x: NDArray[np.complex64]) -> None:
-        self._dictionary, self._mask = dictionary, mask
+    def __init__(
+        self, dictionary: Dictionary, mask: NDArray[np.bool_], x: NDArray[np.complex64], find: Matcher
+    ) -> None:
+        self._dictionary, self._mask, self._matcher = dictionary, mask, find
         self._dual = np.zeros((dictionary.rank, int(mask.sum())), dtype=np.complex64)
         self.primal = self.dual = self.changed = 0.0
         self._find(x[:, mask], None)
@@ -252,7 +261,7 @@ class _Atoms:
         self._dual /= np.float32(factor)
 
     def _find(self, voxels: NDArray[np.complex64], dual: NDArray[np.complex64] | None) -> None:
-        self.match = match(self._dictionary, voxels.T, dual=None if dual is None else dual.T)
+        self.match = self._matcher(voxels.T, None if dual is None else dual.T)
         self._atoms = np.ascontiguousarray(self._dictionary.coefficients[self.match.index].T)
 
     def _beside(self, voxels: NDArray[np.complex64]) -> NDArray[np.complex64]:

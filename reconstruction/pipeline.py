@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from dictionaries import Dictionary, Match, match
 from reconstruction.acquisition import Acquisition
 from reconstruction.admm import Admm, AdmmSettings, low_rank_admm
 from reconstruction.conjugate_gradients import norm
+from reconstruction.encoding_inputs import readout_basis
 from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_rank_inversion
 from reconstruction.maps import Maps
-from reconstruction.operators import SubspaceEncoding, readout_basis
+from reconstruction.operators import SubspaceEncoding
 from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import signal_mask
+from reconstruction.smooth_b1 import SmoothB1
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ def reconstruct(
     n_iterations: int = N_ITERATIONS,
     tolerance: float = TOLERANCE,
     admm: AdmmSettings | None = None,
+    b1_width: float | None = None,
     mask: ArrayLike | None = None,
     correct_receive_field: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -111,6 +115,9 @@ def reconstruct(
         See `low_rank_inversion`.
     admm : AdmmSettings, optional
         Settings of `low_rank_admm`; None: the images of the low-rank inversion are matched.
+    b1_width : float, optional
+        B1 is smooth: the full width at half maximum [m] of the Gaussian in `smooth_b1`. Default: the B1 of
+        each voxel is that of its atom.
     mask : array_like, shape (ny, nx), bool, optional
         Voxels to match.
     correct_receive_field : bool, optional
@@ -140,7 +147,7 @@ def reconstruct(
         virtual_coils=virtual_coils,
     )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
-    encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
+    encoding = SubspaceEncoding(whitened.trajectory, whitened.matrix, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )
@@ -150,8 +157,10 @@ def reconstruct(
         voxels = signal_mask(np.linalg.norm(coefficients, axis=0), noise, prepared.agreement)
     else:
         _check_seen(voxels, prepared.sensitivities)
+    smooth = None if b1_width is None else _smooth_b1(dictionary, voxels, b1_width, acquisition)
     if admm is None:
-        found = match(dictionary, coefficients[:, voxels].T)
+        find = smooth or partial(match, dictionary)
+        found = find(coefficients[:, voxels].T)
     else:
         record = low_rank_admm(
             encoding,
@@ -160,10 +169,12 @@ def reconstruct(
             start=inversion,
             mask=voxels,
             settings=admm,
+            find=smooth,
             progress=progress,
         )
         coefficients, found = record.coefficients, record.match
-    maps = _maps(found, voxels, has_b1=dictionary.grid.b1.size > 1)
+    b1 = found.b1 if smooth is None else smooth.b1
+    maps = _maps(found, voxels, b1 if dictionary.grid.b1.size > 1 else None)
     field, degree = None, None
     if correct_receive_field or (correct_receive_field is None and sensitivities is None):
         field, degree = estimate_receive_field(maps)
@@ -218,7 +229,16 @@ def _noise_level(
         return encoding.noise_gain * np.sqrt(variance) / gain
 
 
-def _maps(found: Match, mask: NDArray[np.bool_], *, has_b1: bool) -> Maps:
+def _smooth_b1(
+    dictionary: Dictionary, mask: NDArray[np.bool_], width: float, acquisition: Acquisition
+) -> SmoothB1:
+    if not (np.isfinite(width) and width > 0):
+        raise ValueError(f"b1_width={width} must be a positive length in metres; leave it out for none")
+    dy, dx = acquisition.pixel_size
+    return SmoothB1(dictionary, mask, (width / dy, width / dx))
+
+
+def _maps(found: Match, mask: NDArray[np.bool_], b1: NDArray[np.float64] | None) -> Maps:
     """Maps of the voxels in the mask."""
 
     def image(values: NDArray[Any]) -> NDArray[Any]:
@@ -231,6 +251,6 @@ def _maps(found: Match, mask: NDArray[np.bool_], *, has_b1: bool) -> Maps:
         t2=image(found.t2),
         pd=image(found.pd),
         mask=mask,
-        b1=image(found.b1) if has_b1 else None,
+        b1=None if b1 is None else image(b1),
         correlation=image(found.correlation),
     )

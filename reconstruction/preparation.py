@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from reconstruction.acquisition import Acquisition
 from reconstruction.coil_compression import check_virtual_coils, compress_coils
 from reconstruction.coils import COIL_METHODS, coil_images
-from reconstruction.operators import checked_sensitivities
+from reconstruction.encoding_inputs import checked_sensitivities
 from reconstruction.signal_mask import coil_agreement
 
 
@@ -103,7 +103,7 @@ def prepare(
         estimate = np.tensordot(compression.conj().T, COIL_METHODS[coil_method](images), axes=1)
         coils[alive] = _unwhitened(estimate, whitening)
     else:
-        coils[alive] = checked_sensitivities(sensitivities, acquisition)[alive]
+        coils[alive] = checked_sensitivities(sensitivities, acquisition.matrix, acquisition.n_coils)[alive]
     used_coils = np.tensordot(compression @ whitening, coils[alive], axes=1)
     agreement = None if sensitivities is not None else coil_agreement(images, used_coils)
     return Preparation(used, used_coils, coils, agreement, int((~alive).sum()), kept_energy)
