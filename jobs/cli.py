@@ -214,6 +214,9 @@ def reconstruct(
             "--mask", metavar="FILE", help="Voxels to match: NIfTI of 0 and 1 with the geometry of the maps."
         ),
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Go below the step of the grid, and write standard errors.")
+    ] = False,
     roi: Roi = None,
     truth: Truth = None,
     subject: Annotated[str, typer.Option("--subject", help="BIDS label: letters and digits.")] = "01",
@@ -241,6 +244,7 @@ def reconstruct(
         coil_method=coils.value if coils else None,
         virtual_coils=virtual_coils,
         mask_path=mask,
+        refined=refine,
         roi_path=roi,
         truth_path=truth,
         subject=subject,

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dictionaries import Dictionary, Grid
+from epgbloch import SignalModel
 from epgbloch._files import Parts
 from jobs.console import Console
 from jobs.dictionary import check_rank, make_dictionary, stored_dictionary
+from jobs.models import stored_model
 from jobs.options import at_least
 from jobs.outputs import check_folder, new_folder, resumable_folder, versions
 from jobs.protocol import Protocol, load_protocol
@@ -59,6 +61,7 @@ def run_reconstruct(
     coil_method: str | None,
     virtual_coils: float | None = None,
     mask_path: Path | None,
+    refined: bool = False,
     roi_path: Path | None = None,
     truth_path: Path | None = None,
     subject: str,
@@ -104,6 +107,7 @@ def run_reconstruct(
     else:
         with console.step(f"Reading {dictionary_path.name}"):
             dictionary = stored_dictionary(dictionary_path, protocol, rank)
+    model = _model(protocol, dictionary, dictionary_path) if refined else None
     if n_repetitions > 1:
         console.notice(f"{n_repetitions} repetitions of the train: assumed to start from equilibrium")
     checks = _check_slices(scan, numbers, console)
@@ -123,7 +127,7 @@ def run_reconstruct(
     truth = None if truth_path is None else read_truth(truth_path, shape, known_affine)
     if dictionary is None:
         dictionary = make_dictionary(protocol, console)
-    job = _Job(scan, protocol, dictionary, checks, masks)
+    job = _Job(scan, protocol, dictionary, checks, masks, model)
     with resumable_folder(
         out, "reconstruct", job.identity(), force=force, n_bytes=64 * len(numbers) * ny * nx
     ) as parts:
@@ -156,6 +160,19 @@ def run_reconstruct(
     for path in files:
         console.result(f"wrote {out / path}")
     return results
+
+
+def _model(protocol: Protocol, dictionary: Dictionary | None, path: Path | None) -> SignalModel:
+    """Model that refines the maps: that of the protocol, or else the one that made the stored dictionary."""
+    if dictionary is None or protocol.model_given:
+        return protocol.model
+    model = stored_model(dictionary)
+    if model is None:
+        raise ValueError(
+            f"--refine: {path} does not say what model made it; name it in the protocol (engine or "
+            "surrogate), or leave --refine out"
+        )
+    return model
 
 
 @dataclass(frozen=True)
@@ -193,6 +210,8 @@ class _Job:
         The slices in the order of the volume.
     masks : ndarray, shape (n_slices, ny, nx), bool, or None
         Voxels to match, in the same order; None: estimated.
+    model : SignalModel or None
+        What refines the maps; None: they are those of the atoms.
     """
 
     scan: RawData
@@ -200,6 +219,7 @@ class _Job:
     dictionary: Dictionary
     checks: list[_SliceCheck]
     masks: NDArray[np.bool_] | None
+    model: SignalModel | None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -210,6 +230,11 @@ class _Job:
             "virtual_coils": self.protocol.virtual_coils,
             "correct_receive_field": self.protocol.correct_receive_field,
         }
+
+    @property
+    def refined_with(self) -> dict[str, Any] | None:
+        """Settings of the model that refines the maps; fit JSON."""
+        return None if self.model is None else self.model.settings()
 
     @cached_property
     def scan_digest(self) -> str:
@@ -227,6 +252,7 @@ class _Job:
             "protocol": self.protocol.text,
             "method": self.protocol.method,
             "options": self.options,
+            "refined_with": self.refined_with,
             "dictionary": _digest(*atoms, dictionary.basis, dictionary.coefficients, dictionary.norms),
             "mask": None if self.masks is None else _digest(self.masks),
             **versions(),
@@ -287,6 +313,7 @@ class _Job:
                         self.scan.acquisition(check.number),
                         self.dictionary,
                         admm=self.protocol.admm,
+                        refine_with=self.model,
                         mask=mask,
                         progress=progress,
                         **self.options,
@@ -294,7 +321,7 @@ class _Job:
                 except ValueError as error:
                     problem = str(error)
         if problem is not None:
-            empty = _empty_maps(self.scan.matrix, self.dictionary)
+            empty = _empty_maps(self.scan.matrix)
             return SliceResult(check.number, empty, check.affine, problem)
         return SliceResult.of(check.number, check.affine, result, time.perf_counter() - start)
 
@@ -311,10 +338,9 @@ def _digest(*arrays: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def _empty_maps(matrix: tuple[int, int], dictionary: Dictionary) -> Maps:
+def _empty_maps(matrix: tuple[int, int]) -> Maps:
     zero = np.zeros(matrix, dtype=np.float32)
-    b1 = zero if dictionary.grid.b1.size > 1 else None
-    return Maps(zero, zero, zero.astype(np.complex64), mask=zero > 0, b1=b1, correlation=zero)
+    return Maps(zero, zero, zero.astype(np.complex64), mask=zero > 0)
 
 
 def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
@@ -335,6 +361,7 @@ def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
         },
         "method": job.protocol.method,
         **job.options,
+        "refined_with": job.refined_with,
         "slices": [result.provenance() for result in results],
     }
 

@@ -164,6 +164,11 @@ def _page(
     page.table(*_slice_table(results))
     page.section("Fit")
     page.image(report_figures.histograms(results), "Histograms", "All voxels of all masks.")
+    if results.values("t1_std") is not None:
+        page.text(
+            "Standard errors are those of single voxels, from noise and local residual of the fit. Errors "
+            "that change a signal as T1, T2 or B1 do leave no residual and are not in them."
+        )
     _quality(page, results)
     page.section("Dictionary")
     values = report_figures.singular_values(results)

@@ -64,6 +64,7 @@ def checks(results: Results) -> list[Check]:
         found.append(Check(True, text))
     else:
         found.append(Check(True, "The iteration reached its tolerance in every slice."))
+    found += _refinement_checks(results)
     if not results.bids.orientation_known:
         found.append(
             Check(
@@ -72,6 +73,22 @@ def checks(results: Results) -> list[Check]:
             )
         )
     return found
+
+
+def _refinement_checks(results: Results) -> list[Check]:
+    """Whether the fits below the step of the grid ended well."""
+    records = [record for record, _ in results.slices if record.get("refinement")]
+    if not records:
+        return []
+    counts = [
+        sum(record["refinement"][name] for record in records) for name in ("n_not_converged", "n_at_bound")
+    ]
+    shares = [count / sum(record["n_voxels"] for record in records) for count in counts]
+    text = (
+        f"{100 * shares[0]:.1f} % of the voxels keep their atom because the fit did not converge, and "
+        f"{100 * shares[1]:.1f} % ended at a bound of the dictionary; neither has standard errors."
+    )
+    return [Check(max(shares) <= _AT_THE_END, text)]
 
 
 def _grid_checks(results: Results) -> list[Check]:
