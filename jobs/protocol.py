@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dictionaries.grid import Grid, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
 from jobs.protocol_sequence import read_sequence
-from jobs.protocol_trajectory import Radial, Spiral, read_trajectory
+from jobs.protocol_trajectory import Trajectory, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
 from reconstruction.inversion import N_ITERATIONS
 from reconstruction.pipeline import COIL_METHODS
@@ -59,7 +59,7 @@ class Protocol:
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
         Slices to reconstruct, counted from 0; None: all.
-    trajectory : Radial, Spiral or None
+    trajectory : Radial, Spiral, Cartesian or None
         Function of (n_readouts, n_samples, matrix) that returns the trajectory [cycles per pixel]; None: the
         raw data hold it.
     trajectory_units : str
@@ -78,7 +78,7 @@ class Protocol:
     coil_method: str
     correct_receive_field: bool
     slices: tuple[int, ...] | None
-    trajectory: Radial | Spiral | None
+    trajectory: Trajectory | None
     trajectory_units: str
 
     def changed(self, **values: Any) -> Protocol:

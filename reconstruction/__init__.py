@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconstruction.receive_field import estimate_receive_field
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
+        cartesian_lines,
         density_compensation,
         golden_angle_radial,
         variable_density_spiral,
@@ -45,6 +46,7 @@ _MODULES = {
     "receive_field": ("estimate_receive_field",),
     "trajectory": (
         "GOLDEN_ANGLE",
+        "cartesian_lines",
         "density_compensation",
         "golden_angle_radial",
         "variable_density_spiral",
@@ -66,6 +68,7 @@ __all__ = [
     "analytic_head",
     "b1_map",
     "birdcage_sensitivities",
+    "cartesian_lines",
     "coil_images",
     "density_compensation",
     "espirit",

@@ -132,6 +132,50 @@ def variable_density_spiral(
     return _components(rotation[:, None] * spiral)
 
 
+def cartesian_lines(lines: ArrayLike, n_samples: int, *, matrix: tuple[int, int]) -> NDArray[np.float32]:
+    """Readouts along x, each on one line of the Cartesian grid.
+
+    Sample i of a readout on line l lies at ``kx = (i - n_samples // 2) / n_samples``, ``ky = (l - ny // 2) /
+    ny``: line ``ny // 2`` goes through the centre of k-space. More samples than nx are readout oversampling.
+
+    Parameters
+    ----------
+    lines : array_like, shape (n_readouts,), int
+        Line of each readout, 0 ... ny - 1.
+    n_samples : int
+        Number of samples of a readout, > 0.
+    matrix : tuple of int
+        Image size (ny, nx).
+
+    Returns
+    -------
+    ndarray, shape (n_readouts, n_samples, 2), float32
+        Components (kx, ky) [cycles per pixel], within [-0.5, 0.5].
+
+    Raises
+    ------
+    ValueError
+        If there is no readout or no sample, or a line is none of the image.
+
+    Examples
+    --------
+    >>> cartesian_lines([1], 4, matrix=(2, 4))[0].tolist()
+    [[-0.5, 0.0], [-0.25, 0.0], [0.0, 0.0], [0.25, 0.0]]
+    """
+    numbers, ny = np.asarray(lines), matrix[0]
+    _check_counts(n_readouts=numbers.size, n_samples=n_samples)
+    wrong = np.flatnonzero((numbers < 0) | (numbers >= ny) | (numbers % 1 != 0))
+    if wrong.size:
+        raise ValueError(
+            f"line {numbers[wrong[0]]} of readout {wrong[0]} must be a whole number from 0 to {ny - 1} for "
+            f"an image of {ny} rows"
+        )
+    positions = np.empty((numbers.size, n_samples, 2), dtype=np.float32)
+    positions[..., 0] = (np.arange(n_samples) - n_samples // 2) / n_samples
+    positions[..., 1] = ((numbers - ny // 2) / ny)[:, np.newaxis]
+    return positions
+
+
 def density_compensation(
     trajectory: ArrayLike, matrix: tuple[int, int], *, n_iterations: int = 20
 ) -> NDArray[np.float32]:

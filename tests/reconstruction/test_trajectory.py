@@ -5,6 +5,7 @@ import pytest
 
 from reconstruction.trajectory import (
     GOLDEN_ANGLE,
+    cartesian_lines,
     density_compensation,
     golden_angle_radial,
     variable_density_spiral,
@@ -116,6 +117,25 @@ def test_wrong_trajectory_arguments_are_named(function, changes, message):
 def cartesian(ny, nx):
     ky, kx = np.meshgrid((np.arange(ny) - ny // 2) / ny, (np.arange(nx) - nx // 2) / nx, indexing="ij")
     return np.stack([kx, ky], axis=-1)
+
+
+@pytest.mark.parametrize(("ny", "nx"), [(6, 4), (5, 4), (6, 3)])
+def test_cartesian_lines_are_those_of_the_grid(ny, nx):
+    lines = np.random.default_rng(0).permutation(ny)
+    trajectory = cartesian_lines(lines, nx, matrix=(ny, nx))
+    np.testing.assert_allclose(trajectory, cartesian(ny, nx)[lines], atol=3e-8)  # float32
+    oversampled = cartesian_lines([ny // 2], 2 * nx, matrix=(ny, nx))[0]
+    np.testing.assert_allclose(oversampled[:, 0], (np.arange(2 * nx) - nx) / (2 * nx), atol=3e-8)
+    assert not oversampled[:, 1].any()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [([0, 6], "line 6 of readout 1 .* from 0 to 5"), ([-1], "line -1"), ([0.5], "line 0.5"), ([], "=0")],
+)
+def test_lines_outside_the_image_are_named(lines, message):
+    with pytest.raises(ValueError, match=message):
+        cartesian_lines(lines, 8, matrix=(6, 4))
 
 
 def test_density_of_cartesian_samples_is_the_area_of_a_cell():
