@@ -113,7 +113,8 @@ def check_readouts(
             f"{path}: the readout in row {row} keeps {n_samples[row]} samples; at least 1 needed"
         )
     dwell = heads["sample_time_us"]
-    possible = (dwell == 0) | ((dwell >= _DWELL_TIMES[0]) & (dwell <= _DWELL_TIMES[1]))
+    with np.errstate(invalid="ignore"):  # NaN
+        possible = (dwell == 0) | ((dwell >= _DWELL_TIMES[0]) & (dwell <= _DWELL_TIMES[1]))
     for row in [row for row in (first, *noise_rows) if not possible[row]][:1]:
         raise RawDataError(
             f"{path}: sample_time_us of row {row} is {dwell[row]:g}; a dwell time must lie within "

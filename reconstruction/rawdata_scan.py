@@ -282,14 +282,21 @@ class RawData:
 
     def _affine(self, row: int) -> NDArray[np.float64] | None:
         head = self.heads[row]
-        axes = np.array([head["read_dir"], head["phase_dir"], head["slice_dir"]], dtype=np.float64)
+        with np.errstate(all="ignore"):  # NaN, infinity
+            axes = np.array([head["read_dir"], head["phase_dir"], head["slice_dir"]], dtype=np.float64)
+            deviation = np.abs(axes @ axes.T - np.eye(3)).max()
         if not axes.any():
             return None
         # Scanners write float32 with a few digits; 1e-3 is a quarter of a pixel over 256.
-        if not np.abs(axes @ axes.T - np.eye(3)).max() < 1e-3:
+        if not deviation < 1e-3:
             raise RawDataError(
                 f"{self.path}: read_dir, phase_dir and slice_dir of row {row} are not orthonormal: "
                 f"{axes.tolist()}; correct them, or set all three to zero if the position is unknown"
+            )
+        if not np.isfinite(head["position"]).all():
+            raise RawDataError(
+                f"{self.path}: position of row {row} is {head['position'].tolist()}; it must be finite [mm]: "
+                "correct it, or set the three directions to zero if the position is unknown"
             )
         (ny, nx), (fov_y, fov_x) = self.matrix, self.fov
         size = 1e3 * np.array([fov_x / nx, fov_y / ny, self.slice_thickness])
