@@ -28,7 +28,7 @@ from jobs.slices import (
 from reconstruction.maps import Maps, write_bids
 from reconstruction.maps_figure import plot_maps
 from reconstruction.pipeline import Reconstruction, reconstruct
-from reconstruction.rawdata import RawData, read_ismrmrd
+from reconstruction.rawdata import RawData, read_raw_data
 
 # Measured on a phantom: 0.999, with the train of another sequence 0.74. It takes much to get below: a few
 # coefficients fit almost anything; wrong trajectories show in the mask, or leave no region above the noise.
@@ -103,7 +103,9 @@ def run_reconstruct(
     protocol = load_protocol(protocol_path).changed(
         rank=rank, n_iterations=n_iterations, coil_method=coil_method
     )
-    scan = read_ismrmrd(scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units)
+    scan = read_raw_data(
+        scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units
+    )
     n_repetitions = check_readouts(scan, protocol)
     numbers = slice_numbers(scan, protocol)
     ny, nx = scan.matrix
@@ -193,6 +195,8 @@ def _check_slices(scan: RawData, numbers: list[int], console: Console) -> list[_
                 problem = lack_of_signal(acquisition)
             checks.append(_SliceCheck(number, acquisition.affine, acquisition.orientation_known, problem))
             progress(i + 1, len(numbers))
+    if not scan.noise_rows.size:
+        console.notice("no noise readouts in the raw data: the coils are not prewhitened")
     if all(check.problem for check in checks):
         raise ValueError(f"{scan.path}, slice {numbers[0]}: {checks[0].problem}")
     return checks

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from reconstruction.phantom_simulation import simulate_acquisition
     from reconstruction.phantom_templates import analytic_head, mni152_head
     from reconstruction.pipeline import Reconstruction, reconstruct
-    from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
+    from reconstruction.rawdata import (
+        RawData,
+        RawDataError,
+        read_ismrmrd,
+        read_raw_data,
+        read_twix,
+        write_ismrmrd,
+    )
     from reconstruction.receive_field import estimate_receive_field
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
@@ -42,7 +49,14 @@ _MODULES = {
     "phantom_simulation": ("simulate_acquisition",),
     "phantom_templates": ("analytic_head", "mni152_head"),
     "pipeline": ("Reconstruction", "reconstruct"),
-    "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
+    "rawdata": (
+        "RawData",
+        "RawDataError",
+        "read_ismrmrd",
+        "read_raw_data",
+        "read_twix",
+        "write_ismrmrd",
+    ),
     "receive_field": ("estimate_receive_field",),
     "trajectory": (
         "GOLDEN_ANGLE",
@@ -78,6 +92,8 @@ __all__ = [
     "mni152_head",
     "plot_maps",
     "read_ismrmrd",
+    "read_raw_data",
+    "read_twix",
     "reconstruct",
     "simulate_acquisition",
     "variable_density_spiral",
