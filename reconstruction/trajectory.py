@@ -177,11 +177,16 @@ def cartesian_lines(lines: ArrayLike, n_samples: int, *, matrix: tuple[int, int]
 
 
 def density_compensation(
-    trajectory: ArrayLike, matrix: tuple[int, int], *, n_iterations: int = 20
+    trajectory: ArrayLike,
+    matrix: tuple[int, int],
+    *,
+    n_iterations: int = 20,
+    importance: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
     """Weights that make the adjoint Fourier transform an approximate inverse.
 
-    The Pipe-Menon iteration ``w <- w / (C w)`` towards ``C w = 1`` at every sample. C convolves with
+    The Pipe-Menon iteration ``w <- w / (C a w)`` towards ``C a w = 1`` at every sample, with the importance
+    a = 1 of each unless given: a sample of a = 2 counts like two in the same place. C convolves with
     ``c(k) = sum_r p(r) exp(2 pi i k.r)``, p a separable triangle of height 1 over twice the field of view:
     c is a product of squared Dirichlet kernels, nonnegative, so that the weights stay positive. C is a
     type-1 and a type-2 non-uniform FFT on the doubled grid.
@@ -198,6 +203,8 @@ def density_compensation(
         Image size (ny, nx).
     n_iterations : int
         Number of iterations, > 0.
+    importance : array_like, shape (n_readouts,), optional
+        How much the samples of each readout count, > 0.
 
     Returns
     -------
@@ -207,7 +214,8 @@ def density_compensation(
     Raises
     ------
     ValueError
-        If the trajectory has another shape or is not finite.
+        If the trajectory or the importance has another shape or is not finite, or the importance is not
+        positive.
 
     References
     ----------
@@ -220,6 +228,13 @@ def density_compensation(
         raise ValueError(f"trajectory must have shape (n_readouts, n_samples, 2); got {positions.shape}")
     if not np.isfinite(positions).all():
         raise ValueError("trajectory must be finite; it holds NaN or infinity")
+    counts = np.ones(len(positions)) if importance is None else np.asarray(importance, dtype=np.float64)
+    if counts.shape != positions.shape[:1] or not (np.isfinite(counts) & (counts > 0)).all():
+        raise ValueError(
+            f"importance must hold a positive number for each of the {len(positions)} readouts; got shape "
+            f"{counts.shape}" + (f", smallest {counts.min():.3g}" if counts.size else "")
+        )
+    repeated = np.repeat(counts.astype(np.float32), positions.shape[1])
     kx, ky = (np.ascontiguousarray(2 * np.pi * positions[..., i].ravel()) for i in range(2))
     triangles = [1 - np.abs(np.arange(-n, n)) / n for n in matrix]
     window = np.outer(*triangles).astype(np.float32)
@@ -229,7 +244,7 @@ def density_compensation(
     to_samples.setpts(ky, kx)
     weights = np.full(kx.size, 1 / (matrix[0] * matrix[1]), dtype=np.complex64)
     for _ in range(n_iterations):
-        weights /= to_samples.execute(window * to_grid.execute(weights)).real
+        weights /= to_samples.execute(window * to_grid.execute(repeated * weights)).real
     return weights.real.reshape(positions.shape[:2])
 
 

@@ -149,6 +149,24 @@ def test_density_of_doubled_samples_is_halved():
     np.testing.assert_allclose(density_compensation(trajectory, (12, 18)), 0.5 / (12 * 18), rtol=1e-3)
 
 
+def test_importance_counts_like_repetition():
+    positions = cartesian(12, 18)
+    importance = np.where(np.arange(12) % 2, 2.0, 0.5)
+    weights = density_compensation(positions, (12, 18), importance=importance)
+    np.testing.assert_allclose(weights * importance[:, None], 1 / (12 * 18), rtol=1e-3)  # NUFFT, 1e-4
+    spokes = golden_angle_radial(7, 24)
+    counts = np.array([1, 2, 1, 1, 3, 1, 1])
+    expected = density_compensation(np.repeat(spokes, counts, axis=0), (12, 12))
+    weights = density_compensation(spokes, (12, 12), importance=counts)
+    np.testing.assert_allclose(np.repeat(weights, counts, axis=0), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("importance", [np.ones(6), np.zeros(7), np.full(7, np.nan), 1.0])
+def test_wrong_importance_is_named(importance):
+    with pytest.raises(ValueError, match="importance must hold a positive number for each of the 7 readouts"):
+        density_compensation(golden_angle_radial(7, 24), (12, 12), importance=importance)
+
+
 def test_density_depends_on_the_matrix():
     # A single sample gets the area of one cell of the matrix: the kernel is 1 / (ny nx) wide.
     one = np.full((1, 1, 2), 0.1)
