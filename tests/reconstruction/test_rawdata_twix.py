@@ -274,6 +274,15 @@ def test_readouts_without_length_do_not_run_for_ever(tmp_path):
         read_twix(path)
 
 
+def test_directory_beyond_the_file_is_not_twix(tmp_path):
+    write(tmp_path / "meas.dat", (PROTOCOL, LINES))
+    content = bytearray((tmp_path / "meas.dat").read_bytes())
+    content[16:24] = b"\xff" * 8  # place of the first measurement
+    (tmp_path / "meas.dat").write_bytes(content)
+    with pytest.raises(RawDataError, match="not a twix file"):
+        read_twix(tmp_path / "meas.dat")
+
+
 @pytest.mark.parametrize("content", [b"", b"text", bytes(20_000), np.random.default_rng(0).bytes(20_000)])
 def test_other_files_are_not_twix(tmp_path, content):
     path = tmp_path / "meas.dat"
@@ -282,7 +291,7 @@ def test_other_files_are_not_twix(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(RawDataError, match="not a twix file"):
         read_twix(path)
-    with pytest.raises(RawDataError, match="not an HDF5 file"):
+    with pytest.raises(RawDataError, match=r"not an HDF5 file .* and not a Siemens twix file"):
         read_raw_data(path)
 
 
