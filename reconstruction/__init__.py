@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reconstruction.inversion import Inversion, low_rank_inversion
     from reconstruction.maps import Maps, write_bids
     from reconstruction.maps_figure import plot_maps
+    from reconstruction.memory import MemoryEstimate, memory_estimate
     from reconstruction.operators import SubspaceEncoding
     from reconstruction.phantom import Phantom
     from reconstruction.phantom_fields import b1_map, birdcage_sensitivities
@@ -35,6 +36,7 @@ _MODULES = {
     "inversion": ("Inversion", "low_rank_inversion"),
     "maps": ("Maps", "write_bids"),
     "maps_figure": ("plot_maps",),
+    "memory": ("MemoryEstimate", "memory_estimate"),
     "operators": ("SubspaceEncoding",),
     "phantom": ("Phantom",),
     "phantom_fields": ("b1_map", "birdcage_sensitivities"),
@@ -57,6 +59,7 @@ __all__ = [
     "Acquisition",
     "Inversion",
     "Maps",
+    "MemoryEstimate",
     "Phantom",
     "RawData",
     "RawDataError",
@@ -72,6 +75,7 @@ __all__ = [
     "estimate_receive_field",
     "golden_angle_radial",
     "low_rank_inversion",
+    "memory_estimate",
     "mni152_head",
     "plot_maps",
     "read_ismrmrd",
