@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
     from reconstruction.coils import adaptive_combine, coil_images, espirit
     from reconstruction.inversion import Inversion, low_rank_inversion
+    from reconstruction.linops import as_linop, as_preconditioner
     from reconstruction.maps import Maps, write_bids
     from reconstruction.maps_figure import plot_maps
     from reconstruction.memory import MemoryEstimate, memory_estimate
@@ -34,6 +35,7 @@ _MODULES = {
     "acquisition": ("Acquisition",),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
     "inversion": ("Inversion", "low_rank_inversion"),
+    "linops": ("as_linop", "as_preconditioner"),
     "maps": ("Maps", "write_bids"),
     "maps_figure": ("plot_maps",),
     "memory": ("MemoryEstimate", "memory_estimate"),
@@ -67,6 +69,8 @@ __all__ = [
     "SubspaceEncoding",
     "adaptive_combine",
     "analytic_head",
+    "as_linop",
+    "as_preconditioner",
     "b1_map",
     "birdcage_sensitivities",
     "coil_images",
