@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
     from reconstruction.inversion import Inversion, low_rank_inversion
+    from reconstruction.linops import as_linop, as_preconditioner
     from reconstruction.maps import Maps
     from reconstruction.maps_figure import plot_maps
+    from reconstruction.memory import MemoryEstimate, memory_estimate
     from reconstruction.operators import SubspaceEncoding
     from reconstruction.phantom import Phantom
     from reconstruction.phantom_fields import b1_map, birdcage_sensitivities
@@ -48,7 +50,9 @@ _MODULES = {
     "coils": ("adaptive_combine", "coil_images", "espirit"),
     "inversion": ("Inversion", "low_rank_inversion"),
     "maps": ("Maps",),
+    "linops": ("as_linop", "as_preconditioner"),
     "maps_figure": ("plot_maps",),
+    "memory": ("MemoryEstimate", "memory_estimate"),
     "operators": ("SubspaceEncoding",),
     "phantom": ("Phantom",),
     "phantom_fields": ("b1_map", "birdcage_sensitivities"),
@@ -83,6 +87,7 @@ __all__ = [
     "Compression",
     "Inversion",
     "Maps",
+    "MemoryEstimate",
     "Phantom",
     "Preparation",
     "RawData",
@@ -91,6 +96,8 @@ __all__ = [
     "SubspaceEncoding",
     "adaptive_combine",
     "analytic_head",
+    "as_linop",
+    "as_preconditioner",
     "b1_map",
     "birdcage_sensitivities",
     "cartesian_lines",
@@ -101,6 +108,7 @@ __all__ = [
     "estimate_receive_field",
     "golden_angle_radial",
     "low_rank_inversion",
+    "memory_estimate",
     "mni152_head",
     "plot_maps",
     "prepare",
