@@ -45,7 +45,8 @@ def run(*arguments):
 
 
 def read(folder, name="T1map"):
-    (path,) = folder.glob(f"sub-*/*/*_{name}.nii.gz")
+    (subject,) = folder.glob("sub-*")
+    (path,) = subject.glob(f"*/{subject.name}_{name}.nii.gz")
     return nib.load(path)
 
 
@@ -497,6 +498,25 @@ def test_all_slices_empty(tmp_path, slices, monkeypatch):
     assert "error: " in result.stderr
     assert "slice 2: no region of the image stands out; if there should" in result.stderr
     assert not (tmp_path / "maps").exists()
+
+
+def test_refined_maps_have_standard_errors(tmp_path, slices):
+    slices[1] = without_signal(slices[1])
+    write_ismrmrd(tmp_path / "scan.mrd", slices)
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps", "--refine"]
+    run("reconstruct", tmp_path / "scan.mrd", *options)
+    t1, error = (
+        np.asarray(read(tmp_path / "maps", name).dataobj) for name in ("T1map", "desc-standarderror_T1map")
+    )
+    grid = load_protocol(tmp_path / "protocol.yaml").grid.t1
+    inside = t1 > 0
+    assert np.isclose(t1[inside][:, np.newaxis], grid, rtol=1e-4).any(axis=1).mean() < 0.2
+    assert (error[np.isfinite(error)] > 0).all()
+    assert np.isfinite(error[inside]).mean() > 0.5  # the grid is coarse and small: many end at a bound
+    assert np.isnan(error[~inside]).all()
+    content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
+    assert content["refined_with"]["model"] == "EPGBloch"
+    assert content["slices"][0]["refinement"].keys() == {"n_not_converged", "n_at_bound"}
 
 
 def test_regions_and_truth(tmp_path, phantom, maps, with_figures):

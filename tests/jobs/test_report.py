@@ -225,7 +225,7 @@ def test_regions(tmp_path, folder, plain):
     assert (second["name"], second["n_voxels"], second["n_outside_mask"]) == ("region 7", "0", "1")
     assert second["t1_mean_ms"] == "n/a"
     text = Parser((tmp_path / "r.html").read_text(encoding="utf-8")).text
-    assert "border <zone> 8 1320 ± 470 1320 (880 – 1760) 10.0" in text
+    assert "border <zone> T1 8 1320 ± 470 ms 1320 (880 – 1760) ms 10 ms" in text
 
 
 def test_errors(tmp_path, folder, plain):
