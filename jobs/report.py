@@ -219,6 +219,10 @@ def _tiles(results: Results) -> list[tuple[str, str]]:
     tiles.append(
         (f"{max(record['relative_residuals'][-1] for record in records):.2g}", "last residual, greatest")
     )
+    if all("misfit" in record for record in records):
+        tiles.append(
+            (f"{100 * max(record['misfit'] for record in records):.2g} %", "k-space unexplained, most")
+        )
     dictionary = results.provenance["dictionary"]
     tiles.append((f"{dictionary['n_atoms']:,}", f"atoms, rank {dictionary['rank']}"))
     tiles.append((f"{sum(record['seconds'] for record in records):.3g} s", "reconstruction"))

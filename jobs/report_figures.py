@@ -98,7 +98,7 @@ def histograms(results: Results) -> bytes:
         values = results.values(name)
         assert values is not None
         if name == "correlation":
-            low = min(float(np.percentile(values, 0.5)), 0.9999)
+            low = min(float(np.percentile(values, 0.5)), 0.999)
             bins = np.linspace(low, 1, _N_BINS)
             axes.set(xlabel="correlation", title="Measured and modelled signal")
             axes.xaxis.set_major_locator(MaxNLocator(4))
