@@ -181,7 +181,9 @@ def _numbers(option: str, texts: list[str]) -> list[float]:
 
 @app.command()
 def reconstruct(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="ISMRMRD raw data (.mrd, .h5).")],
+    scan: Annotated[
+        Path, typer.Argument(metavar="SCAN", help="ISMRMRD (.mrd, .h5) or twix (.dat) raw data.")
+    ],
     protocol: ProtocolOption,
     out: OutFolder,
     rank: Rank = None,

@@ -16,7 +16,7 @@ from dictionaries.grid import Grid, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
 from jobs.protocol_admm import METHODS, read_admm
 from jobs.protocol_sequence import read_sequence
-from jobs.protocol_trajectory import Radial, Spiral, read_trajectory
+from jobs.protocol_trajectory import Trajectory, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
 from reconstruction.admm import AdmmSettings
 from reconstruction.coil_compression import check_virtual_coils
@@ -68,7 +68,7 @@ class Protocol:
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
         Slices to reconstruct, counted from 0; None: all.
-    trajectory : Radial, Spiral or None
+    trajectory : Radial, Spiral, Cartesian or None
         Function of (n_readouts, n_samples, matrix) that returns the trajectory [cycles per pixel]; None: the
         raw data hold it.
     trajectory_units : str
@@ -90,7 +90,7 @@ class Protocol:
     virtual_coils: float | None
     correct_receive_field: bool
     slices: tuple[int, ...] | None
-    trajectory: Radial | Spiral | None
+    trajectory: Trajectory | None
     trajectory_units: str
 
     def changed(self, **values: Any) -> Protocol:

@@ -43,7 +43,7 @@ from reconstruction.coil_compression import check_virtual_coils
 from reconstruction.maps import Maps
 from reconstruction.maps_figure import display_ranges, plot_maps
 from reconstruction.pipeline import reconstruct
-from reconstruction.rawdata import RawData, read_ismrmrd
+from reconstruction.rawdata import RawData, read_raw_data
 
 _ROUNDING = 1e-7  # of the largest singular value, in single precision
 _MOST_VALUES = 64  # in the provenance
@@ -92,7 +92,9 @@ def run_reconstruct(
         coil_method=coil_method,
         virtual_coils=virtual_coils,
     )
-    scan = read_ismrmrd(scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units)
+    scan = read_raw_data(
+        scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units
+    )
     n_repetitions = check_readouts(scan, protocol)
     if protocol.virtual_coils is not None:
         check_virtual_coils(protocol.virtual_coils, scan.n_coils)
@@ -195,6 +197,8 @@ def _check_slices(scan: RawData, numbers: list[int], console: Console) -> list[_
                 problem = lack_of_signal(acquisition)
             checks.append(_SliceCheck(number, acquisition.affine, acquisition.orientation_known, problem))
             progress(i + 1, len(numbers))
+    if not scan.noise_rows.size:
+        console.notice("no noise readouts in the raw data: the coils are not prewhitened")
     if all(check.problem for check in checks):
         raise ValueError(f"{scan.path}, slice {numbers[0]}: {checks[0].problem}")
     return checks

@@ -23,11 +23,19 @@ if TYPE_CHECKING:
     from reconstruction.phantom_templates import analytic_head, mni152_head
     from reconstruction.pipeline import Reconstruction, reconstruct
     from reconstruction.preparation import Preparation, prepare
-    from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
+    from reconstruction.rawdata import (
+        RawData,
+        RawDataError,
+        read_ismrmrd,
+        read_raw_data,
+        read_twix,
+        write_ismrmrd,
+    )
     from reconstruction.receive_field import estimate_receive_field
     from reconstruction.sensitivity_files import read_sensitivities
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
+        cartesian_lines,
         density_compensation,
         golden_angle_radial,
         variable_density_spiral,
@@ -48,11 +56,19 @@ _MODULES = {
     "phantom_templates": ("analytic_head", "mni152_head"),
     "pipeline": ("Reconstruction", "reconstruct"),
     "preparation": ("Preparation", "prepare"),
-    "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
+    "rawdata": (
+        "RawData",
+        "RawDataError",
+        "read_ismrmrd",
+        "read_raw_data",
+        "read_twix",
+        "write_ismrmrd",
+    ),
     "receive_field": ("estimate_receive_field",),
     "sensitivity_files": ("read_sensitivities",),
     "trajectory": (
         "GOLDEN_ANGLE",
+        "cartesian_lines",
         "density_compensation",
         "golden_angle_radial",
         "variable_density_spiral",
@@ -77,6 +93,7 @@ __all__ = [
     "analytic_head",
     "b1_map",
     "birdcage_sensitivities",
+    "cartesian_lines",
     "coil_images",
     "compress_coils",
     "density_compensation",
@@ -89,7 +106,9 @@ __all__ = [
     "prepare",
     "read_bids",
     "read_ismrmrd",
+    "read_raw_data",
     "read_sensitivities",
+    "read_twix",
     "reconstruct",
     "simulate_acquisition",
     "variable_density_spiral",
