@@ -14,6 +14,7 @@ from reconstruction.maps import Maps
 DOUBTFUL_CORRELATION = 0.9
 DOUBTFUL_MASK = 0.95  # of the image
 ADVICE = "check trajectory, trajectory_units and sequence"
+_STILL_CHANGING = 0.1  # of the voxels
 _AT_THE_END = 0.02  # of the voxels; fluid and flow leave some there anyway
 
 
@@ -64,6 +65,7 @@ def checks(results: Results) -> list[Check]:
         found.append(Check(True, text))
     else:
         found.append(Check(True, "The iteration reached its tolerance in every slice."))
+    found += _admm_checks(results)
     found += _refinement_checks(results)
     if not results.bids.orientation_known:
         found.append(
@@ -73,6 +75,24 @@ def checks(results: Results) -> list[Check]:
             )
         )
     return found
+
+
+def _admm_checks(results: Results) -> list[Check]:
+    """Whether LR-ADMM came to rest."""
+    changed = {
+        record["slice"]: record["admm"]["changed"][-1] for record, _ in results.slices if "admm" in record
+    }
+    if not changed:
+        return []
+    restless = [number for number, share in changed.items() if share > _STILL_CHANGING]
+    if restless:
+        text = (
+            f"LR-ADMM had not come to rest in {_slices(restless)}: up to {100 * max(changed.values()):.0f} % "
+            "of the voxels changed their atom in the last iteration. Compare with --method low-rank, or give "
+            "it more iterations."
+        )
+        return [Check(False, text)]
+    return [Check(True, "LR-ADMM came to rest: few voxels changed their atom in the last iteration.")]
 
 
 def _refinement_checks(results: Results) -> list[Check]:
