@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
     from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
+    from reconstruction.gradient_delays import GradientDelays, estimate_gradient_delays
     from reconstruction.inversion import Inversion, low_rank_inversion
     from reconstruction.maps import Maps, write_bids
     from reconstruction.maps_figure import plot_maps
@@ -36,6 +37,7 @@ _MODULES = {
     "acquisition": ("Acquisition",),
     "coil_compression": ("Compression", "compress_coils"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
+    "gradient_delays": ("GradientDelays", "estimate_gradient_delays"),
     "inversion": ("Inversion", "low_rank_inversion"),
     "maps": ("Maps", "write_bids"),
     "maps_figure": ("plot_maps",),
@@ -62,6 +64,7 @@ __all__ = [
     "GOLDEN_ANGLE",
     "Acquisition",
     "Compression",
+    "GradientDelays",
     "Inversion",
     "Maps",
     "Phantom",
@@ -78,6 +81,7 @@ __all__ = [
     "compress_coils",
     "density_compensation",
     "espirit",
+    "estimate_gradient_delays",
     "estimate_receive_field",
     "golden_angle_radial",
     "low_rank_inversion",

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from dictionaries import Dictionary, match
 from reconstruction.acquisition import Acquisition
+from reconstruction.gradient_delays import GradientDelays
 from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_rank_inversion
 from reconstruction.maps import Maps
-from reconstruction.operators import SubspaceEncoding, readout_basis
+from reconstruction.operators import SubspaceEncoding
 from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import signal_mask
@@ -42,6 +43,8 @@ class Reconstruction:
         Number of virtual coils that were inverted; None: no coils were compressed.
     kept_energy : float or None
         Their part of the energy of the k-space.
+    gradient_delays : GradientDelays or None
+        Delays that were corrected; None: they were not estimated.
     """
 
     maps: Maps
@@ -52,6 +55,7 @@ class Reconstruction:
     n_dead_coils: int
     n_virtual_coils: int | None
     kept_energy: float | None
+    gradient_delays: GradientDelays | None
 
 
 def reconstruct(
@@ -61,6 +65,7 @@ def reconstruct(
     sensitivities: ArrayLike | None = None,
     coil_method: str = "espirit",
     virtual_coils: float | None = None,
+    correct_gradient_delays: bool = False,
     n_iterations: int = N_ITERATIONS,
     tolerance: float = TOLERANCE,
     mask: ArrayLike | None = None,
@@ -70,7 +75,8 @@ def reconstruct(
     """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching.
 
     1. `prepare`: dead coils are left out; where the acquisition has noise samples, k-space is prewhitened;
-       with `virtual_coils`, the coils are compressed.
+       with `virtual_coils`, the coils are compressed; with `correct_gradient_delays`, the trajectory is
+       corrected.
     2. Without `sensitivities`, it estimates these from coil images of all readouts, weighted with the first
        basis vector, with a root sum of squares of 1.
     3. `low_rank_inversion` finds the coefficient images.
@@ -95,7 +101,7 @@ def reconstruct(
         Atoms and temporal basis.
     sensitivities : array_like, shape (n_coils, ny, nx), complex64, optional
         Coil sensitivities in the channels of the acquisition; used with the scale given.
-    coil_method, virtual_coils
+    coil_method, virtual_coils, correct_gradient_delays
         See `prepare`.
     n_iterations, tolerance
         See `low_rank_inversion`.
@@ -119,13 +125,13 @@ def reconstruct(
         or an argument is out of range.
     """
     voxels = None if mask is None else _checked_mask(mask, acquisition.matrix)
-    first_vector = readout_basis(dictionary.basis, acquisition.n_readouts)[:, 0]
     prepared = prepare(
         acquisition,
-        first_vector,
+        dictionary.basis,
         sensitivities=sensitivities,
         coil_method=coil_method,
         virtual_coils=virtual_coils,
+        correct_gradient_delays=correct_gradient_delays,
     )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
     encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
@@ -152,6 +158,7 @@ def reconstruct(
         prepared.n_dead_coils,
         None if prepared.kept_energy is None else whitened.n_coils,
         prepared.kept_energy,
+        prepared.gradient_delays,
     )
 
 
