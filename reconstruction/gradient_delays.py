@@ -41,6 +41,9 @@ class GradientDelays:
     xy: float
     residuals: tuple[float, float]
 
+    def __str__(self) -> str:
+        return f"x {self.x:.2f}, y {self.y:.2f}, xy {self.xy:.2f} samples"
+
     def corrected(self, acquisition: Acquisition) -> Acquisition:
         """The acquisition with its samples where they were taken.
 

@@ -77,6 +77,11 @@ class KspaceCentre:
         self._columns = columns
         samples = coils.kspace[:, :, columns] * self._inside
         self.samples = samples / np.abs(samples).max()
+        self._noise = 0.0
+        if coils.noise is not None:
+            variance = np.mean(np.abs(coils.noise) ** 2, dtype=np.float64)
+            energy = np.linalg.norm(samples.ravel().astype(np.complex128)) ** 2
+            self._noise = float(variance * coils.n_coils * self._inside.sum() / energy)
         points = (np.arange(n_grid) - (n_grid - 1) / 2) / n_grid
         self._axes = points * sides[0], points * sides[1]  # x, y in pixels
         y, x = np.meshgrid(self._axes[1], self._axes[0], indexing="ij")
@@ -85,6 +90,10 @@ class KspaceCentre:
     def positions(self, trajectory: NDArray[np.float32]) -> NDArray[np.float64]:
         """Those of the samples in the centre, shape (n_readouts, n_central, 2)."""
         return trajectory[:, self._columns].astype(np.float64)
+
+    def beyond_noise(self, residual: float) -> float:
+        """The part of a residual that noise does not explain; all of it without noise samples."""
+        return float(np.sqrt(max(residual**2 - self._noise, 0)))
 
     def fit(self, positions: NDArray[np.float64]) -> CentreFit:
         """Images that explain the samples best if these lie at the positions [cycles per pixel]."""

@@ -18,6 +18,7 @@ from reconstruction.operators import SubspaceEncoding
 from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import signal_mask
+from reconstruction.trajectory_check import TrajectoryCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,8 @@ class Reconstruction:
         Their part of the energy of the k-space.
     gradient_delays : GradientDelays or None
         Delays that were corrected; None: they were not estimated.
+    trajectory_check : TrajectoryCheck or None
+        See `Preparation`.
     """
 
     maps: Maps
@@ -56,6 +59,7 @@ class Reconstruction:
     n_virtual_coils: int | None
     kept_energy: float | None
     gradient_delays: GradientDelays | None
+    trajectory_check: TrajectoryCheck | None
 
 
 def reconstruct(
@@ -66,6 +70,7 @@ def reconstruct(
     coil_method: str = "espirit",
     virtual_coils: float | None = None,
     correct_gradient_delays: bool = False,
+    check_consistency: bool = True,
     n_iterations: int = N_ITERATIONS,
     tolerance: float = TOLERANCE,
     mask: ArrayLike | None = None,
@@ -76,7 +81,8 @@ def reconstruct(
 
     1. `prepare`: dead coils are left out; where the acquisition has noise samples, k-space is prewhitened;
        with `virtual_coils`, the coils are compressed; with `correct_gradient_delays`, the trajectory is
-       corrected.
+       corrected; with `check_consistency`, a trajectory or sensitivities that contradict the data are
+       refused.
     2. Without `sensitivities`, it estimates these from coil images of all readouts, weighted with the first
        basis vector, with a root sum of squares of 1.
     3. `low_rank_inversion` finds the coefficient images.
@@ -101,7 +107,7 @@ def reconstruct(
         Atoms and temporal basis.
     sensitivities : array_like, shape (n_coils, ny, nx), complex64, optional
         Coil sensitivities in the channels of the acquisition; used with the scale given.
-    coil_method, virtual_coils, correct_gradient_delays
+    coil_method, virtual_coils, correct_gradient_delays, check_consistency
         See `prepare`.
     n_iterations, tolerance
         See `low_rank_inversion`.
@@ -132,6 +138,7 @@ def reconstruct(
         coil_method=coil_method,
         virtual_coils=virtual_coils,
         correct_gradient_delays=correct_gradient_delays,
+        check_consistency=check_consistency,
     )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
     encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
@@ -159,6 +166,7 @@ def reconstruct(
         None if prepared.kept_energy is None else whitened.n_coils,
         prepared.kept_energy,
         prepared.gradient_delays,
+        prepared.trajectory_check,
     )
 
 

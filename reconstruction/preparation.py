@@ -12,7 +12,9 @@ from reconstruction.coil_compression import check_virtual_coils, compress_coils
 from reconstruction.coils import COIL_METHODS, coil_images
 from reconstruction.gradient_delays import GradientDelays, estimate_gradient_delays
 from reconstruction.operators import checked_sensitivities, readout_basis
+from reconstruction.sensitivity_check import check_sensitivities
 from reconstruction.signal_mask import coil_agreement
+from reconstruction.trajectory_check import TrajectoryCheck, check_trajectory
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,8 @@ class Preparation:
         The virtual coils' part of the energy of the k-space; None: no coils were compressed.
     gradient_delays : GradientDelays or None
         Delays that were corrected; None: they were not estimated.
+    trajectory_check : TrajectoryCheck or None
+        How well the trajectory explains the data; None: it was not checked, or there are too few data.
     """
 
     acquisition: Acquisition
@@ -45,6 +49,7 @@ class Preparation:
     n_dead_coils: int
     kept_energy: float | None
     gradient_delays: GradientDelays | None
+    trajectory_check: TrajectoryCheck | None
 
 
 def prepare(
@@ -55,6 +60,7 @@ def prepare(
     coil_method: str = "espirit",
     virtual_coils: float | None = None,
     correct_gradient_delays: bool = False,
+    check_consistency: bool = True,
 ) -> Preparation:
     """Prewhitened k-space of the live coils with their sensitivities.
 
@@ -62,7 +68,9 @@ def prepare(
     2. With `virtual_coils`, the coils are compressed (`compress_coils`).
     3. With `correct_gradient_delays`, these are estimated (`estimate_gradient_delays`), and the samples get
        the places where they were taken.
-    4. Without `sensitivities`, these are estimated from coil images of all readouts, weighted with the first
+    4. With `check_consistency`, a trajectory that contradicts the data is refused (`check_trajectory`), but
+       for gradient delays, and so are given sensitivities (`check_sensitivities`).
+    5. Without `sensitivities`, these are estimated from coil images of all readouts, weighted with the first
        vector of the basis. They are scaled to a root sum of squares of 1 over the channels of the raw data
        (not the whitened ones, whose noise correlations have nothing to do with the object). Sensitivities c
        of virtual coils are ``W^-1 A^H c`` there, W the whitening, A the compression.
@@ -82,6 +90,8 @@ def prepare(
         slice with fewer live coils than that uses these. None: no compression.
     correct_gradient_delays : bool
         Whether to take step 3; for radial data.
+    check_consistency : bool
+        Whether to take step 4.
 
     Returns
     -------
@@ -92,7 +102,8 @@ def prepare(
     ------
     ValueError
         If shapes do not fit, all coils are dead, the noise samples do not allow prewhitening, the method
-        is unknown, the number of virtual coils is out of range, or gradient delays cannot be estimated.
+        is unknown, the number of virtual coils is out of range, gradient delays cannot be estimated,
+        or trajectory or sensitivities do not belong to the data.
     """
     if coil_method not in COIL_METHODS:
         raise ValueError(f"coil_method={coil_method!r} must be one of {', '.join(COIL_METHODS)}")
@@ -111,6 +122,14 @@ def prepare(
     if correct_gradient_delays:
         delays = estimate_gradient_delays(used, basis)
         used = delays.corrected(used)
+    checked = check_trajectory(used, basis) if check_consistency else None
+    if checked is not None and checked.fault and checked.delays is None:
+        raise ValueError(
+            f"the trajectory contradicts the data: {checked.fault}. Near the centre of k-space the readouts "
+            f"leave {100 * checked.residual:.0f} % unexplained, without this fault "
+            f"{100 * checked.corrected_residual:.0f} %: correct the trajectory, or leave out this check "
+            "(check_consistency)"
+        )
     coils = np.zeros((acquisition.n_coils, *acquisition.matrix), dtype=np.complex64)
     if sensitivities is None:
         images = coil_images(used, weights)
@@ -119,8 +138,12 @@ def prepare(
     else:
         coils[alive] = checked_sensitivities(sensitivities, acquisition)[alive]
     used_coils = np.tensordot(compression @ whitening, coils[alive], axes=1)
-    agreement = None if sensitivities is not None else coil_agreement(images, used_coils)
-    return Preparation(used, used_coils, coils, agreement, int((~alive).sum()), kept_energy, delays)
+    agreement = None
+    if sensitivities is None:
+        agreement = coil_agreement(images, used_coils)
+    elif check_consistency:
+        check_sensitivities(coil_images(used, weights), used_coils, noise_known=used.noise is not None)
+    return Preparation(used, used_coils, coils, agreement, int((~alive).sum()), kept_energy, delays, checked)
 
 
 def _unwhitened(
