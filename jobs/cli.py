@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jobs import cli_dictionary
+from jobs import cli_dictionary, cli_report
 from jobs.cli_options import (
     CONTEXT,
     DEBUG,
@@ -23,7 +23,9 @@ from jobs.cli_options import (
     ProtocolOption,
     Quiet,
     Rank,
+    Roi,
     Threads,
+    Truth,
 )
 from jobs.console import Console
 
@@ -83,6 +85,13 @@ class _Coils(StrEnum):
 
     espirit = "espirit"
     adaptive = "adaptive"
+
+
+class _Method(StrEnum):
+    """Methods of reconstruction."""
+
+    low_rank = "low-rank"
+    lr_admm = "lr-admm"
 
 
 class _Template(StrEnum):
@@ -180,8 +189,13 @@ def reconstruct(
         Path | None,
         typer.Option("--dictionary", metavar="FILE", help="Stored dictionary of this protocol."),
     ] = None,
+    method: Annotated[
+        _Method | None,
+        typer.Option("--method", help="Low-rank inversion, or LR-ADMM after it, instead of the protocol's."),
+    ] = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", help="Iterations, instead of the protocol's.")
+        int | None,
+        typer.Option("--iterations", help="Iterations of the low-rank inversion, instead of the protocol's."),
     ] = None,
     coils: Annotated[
         _Coils | None, typer.Option("--coils", help="Coil sensitivities, instead of the protocol's.")
@@ -200,6 +214,8 @@ def reconstruct(
             "--mask", metavar="FILE", help="Voxels to match: NIfTI of 0 and 1 with the geometry of the maps."
         ),
     ] = None,
+    roi: Roi = None,
+    truth: Truth = None,
     subject: Annotated[str, typer.Option("--subject", help="BIDS label: letters and digits.")] = "01",
     force: Force = False,
     quiet: Quiet = False,
@@ -208,8 +224,9 @@ def reconstruct(
     """Reconstruct maps from raw data.
 
     T1, T2, proton density and, if the dictionary has an axis for it, B1, slice by slice. The folder becomes a
-    BIDS derivatives dataset (NIfTI and JSON) with figures and provenance. Slices without signal stay empty.
-    Several repetitions of the train are taken to start from full recovery each.
+    BIDS derivatives dataset (NIfTI and JSON) with figures, provenance and report.html. Slices without signal
+    stay empty. Several repetitions of the train are taken to start from full recovery each. Interrupted or
+    killed, it continues when called again: finished slices are kept in FOLDER.parts until then.
     """
     from jobs.reconstruct import run_reconstruct
 
@@ -219,14 +236,20 @@ def reconstruct(
         out=out,
         rank=rank,
         dictionary_path=dictionary,
+        method=method.value if method else None,
         n_iterations=iterations,
         coil_method=coils.value if coils else None,
         virtual_coils=virtual_coils,
         mask_path=mask,
+        roi_path=roi,
+        truth_path=truth,
         subject=subject,
         force=force,
         console=Console(quiet),
     )
+
+
+app.command()(cli_report.report)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from jobs.options import at_least
 from jobs.outputs import new_folder
 from jobs.protocol import Protocol, load_protocol
 from jobs.protocol_trajectory import Radial
-from reconstruction.maps import write_bids
+from reconstruction.bids import write_bids
 from reconstruction.phantom import Phantom
 from reconstruction.phantom_simulation import simulate_acquisition
 from reconstruction.phantom_templates import analytic_head, mni152_head

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from dictionaries.grid import Grid, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
+from jobs.protocol_admm import METHODS, read_admm
 from jobs.protocol_sequence import read_sequence
 from jobs.protocol_trajectory import Radial, Spiral, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
+from reconstruction.admm import AdmmSettings
 from reconstruction.coil_compression import check_virtual_coils
 from reconstruction.coils import COIL_METHODS
 from reconstruction.inversion import N_ITERATIONS
@@ -52,8 +54,12 @@ class Protocol:
         Section ``dictionary``; None where the section is absent.
     rank : int
         Length of the temporal basis.
+    method : str
+        How coefficient images are found, one of `jobs.protocol_admm.METHODS`.
     n_iterations : int
-        Iterations of the reconstruction.
+        Iterations of the low-rank inversion.
+    admm_settings : AdmmSettings
+        Settings of LR-ADMM.
     coil_method : str
         Estimator of the coil sensitivities, a name in `reconstruction.coils.COIL_METHODS`.
     virtual_coils : float or None
@@ -77,7 +83,9 @@ class Protocol:
     engine: EPGBloch
     grid: Grid | None
     rank: int
+    method: str
     n_iterations: int
+    admm_settings: AdmmSettings
     coil_method: str
     virtual_coils: float | None
     correct_receive_field: bool
@@ -88,6 +96,11 @@ class Protocol:
     def changed(self, **values: Any) -> Protocol:
         """Protocol with other values of its fields, except for those that are None."""
         return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    @property
+    def admm(self) -> AdmmSettings | None:
+        """Settings of LR-ADMM; None where the method is another."""
+        return self.admm_settings if self.method == "lr-admm" else None
 
     def required_grid(self) -> Grid:
         """Grid of the dictionary.
@@ -130,7 +143,8 @@ def load_protocol(path: str | Path) -> Protocol:
     sequence = read_sequence(top)
     dictionary = top.section("dictionary", ("t1_ms", "t2_ms", "b1", "off_resonance_hz", "rank"))
     reconstruction = top.section(
-        "reconstruction", ("iterations", "coils", "coil_compression", "correct_receive_field", "slices")
+        "reconstruction",
+        ("method", "iterations", "admm", "coils", "coil_compression", "correct_receive_field", "slices"),
     )
     slices = None
     if reconstruction.has("slices"):
@@ -152,7 +166,9 @@ def load_protocol(path: str | Path) -> Protocol:
         engine=engine,
         grid=_grid(dictionary) if top.has("dictionary") else None,
         rank=dictionary.count("rank", DEFAULT_RANK),
+        method=reconstruction.text("method", METHODS, "low-rank"),
         n_iterations=reconstruction.count("iterations", N_ITERATIONS),
+        admm_settings=read_admm(reconstruction),
         coil_method=reconstruction.text("coils", tuple(COIL_METHODS), "espirit"),
         virtual_coils=_virtual_coils(reconstruction),
         correct_receive_field=reconstruction.flag("correct_receive_field", True),

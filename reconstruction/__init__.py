@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
+    from reconstruction.bids import BidsMaps, read_bids, write_bids
     from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
     from reconstruction.gradient_delays import GradientDelays, estimate_gradient_delays
     from reconstruction.inversion import Inversion, low_rank_inversion
-    from reconstruction.maps import Maps, write_bids
+    from reconstruction.maps import Maps
     from reconstruction.maps_figure import plot_maps
     from reconstruction.operators import SubspaceEncoding
     from reconstruction.phantom import Phantom
@@ -35,11 +36,12 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "acquisition": ("Acquisition",),
+    "bids": ("BidsMaps", "read_bids", "write_bids"),
     "coil_compression": ("Compression", "compress_coils"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
     "gradient_delays": ("GradientDelays", "estimate_gradient_delays"),
     "inversion": ("Inversion", "low_rank_inversion"),
-    "maps": ("Maps", "write_bids"),
+    "maps": ("Maps",),
     "maps_figure": ("plot_maps",),
     "operators": ("SubspaceEncoding",),
     "phantom": ("Phantom",),
@@ -63,6 +65,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "GOLDEN_ANGLE",
     "Acquisition",
+    "BidsMaps",
     "Compression",
     "GradientDelays",
     "Inversion",
@@ -88,6 +91,7 @@ __all__ = [
     "mni152_head",
     "plot_maps",
     "prepare",
+    "read_bids",
     "read_ismrmrd",
     "read_sensitivities",
     "reconstruct",

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reconstruction.acquisition import Acquisition
 from reconstruction.coil_compression import compress_coils
-from reconstruction.operators import readout_basis
+from reconstruction.encoding_inputs import readout_basis
 
 _WIDTH = 8  # diameter of the centre in Nyquist intervals of the larger side
 _LEAST_WIDTH = 4

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from threading import Lock
 
 import finufft
 import numpy as np
@@ -13,88 +14,101 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from epgbloch._cores import available_cores
-from reconstruction.acquisition import Acquisition
-
-_T = TypeVar("_T")
+from reconstruction.encoding_inputs import (
+    AXES,
+    checked_matrix,
+    checked_off_resonance,
+    checked_sensitivities,
+    checked_trajectory,
+    readout_basis,
+)
+from reconstruction.off_resonance import on_resonance, time_segments
+from reconstruction.toeplitz import ToeplitzNormal
 
 _NOISE_REGULARISATION = 0.05  # of the mean sampling density
 
 
-class _CoilTransform:
-    """F U of one coil with its plans and work array, for one thread at a time.
+class _FourierTransforms:
+    """Non-uniform transforms F and F^H of one image with a work array, for one thread at a time.
 
-    Plans are single-threaded: parallel type-1 transforms would add up in random order.
+    Plans are single-threaded: parallel type-1 transforms would add up in random order. Both have the same
+    oversampling, which finufft would choose for each: they would not be adjoint to rounding.
     """
 
     def __init__(
         self,
-        ky: NDArray[np.float32],
-        kx: NDArray[np.float32],
-        matrix: tuple[int, int],
-        weights: NDArray[Any],
+        angles: tuple[NDArray[np.float32], ...],
+        matrix: tuple[int, ...],
         tolerance: float,
+        n_readouts: int,
     ) -> None:
-        self._weights = weights
-        n_readouts, rank = weights.shape
-        self._to_samples, self._to_images = (
-            finufft.Plan(kind, matrix, n_trans=rank, eps=tolerance, isign=sign, dtype="complex64", nthreads=1)
-            for kind, sign in ((2, -1), (1, 1))
+        self.samples = np.empty((n_readouts, angles[0].size // n_readouts), dtype=np.complex64)
+        """Samples, the result of `to_samples` and the argument of `to_image`."""
+        options = {
+            "eps": tolerance,
+            "dtype": "complex64",
+            "nthreads": 1,
+            "upsampfac": oversampling(tolerance),
+        }
+        self._forward, self._adjoint = (
+            finufft.Plan(kind, matrix, isign=sign, **options) for kind, sign in ((2, -1), (1, 1))
         )
-        self._to_samples.setpts(ky, kx)
-        self._to_images.setpts(ky, kx)
-        self._images_shape = (rank, *matrix)
-        self._samples = np.empty((rank, kx.size), dtype=np.complex64)
-        # A real basis acts on real and imaginary parts, side by side in the last axis.
-        self._parts = self._samples.reshape(rank, n_readouts, -1).view(
-            np.complex64 if np.iscomplexobj(weights) else np.float32
-        )
+        self._forward.setpts(*angles)
+        self._adjoint.setpts(*angles)
 
-    def encode(self, images: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """Samples (n_readouts, n_samples) of images (rank, ny, nx)."""
-        self._to_samples.execute(images, out=self._samples)
-        return np.einsum("jim,ij->im", self._parts, self._weights, order="C").view(np.complex64)
+    def to_samples(self, image: NDArray[np.complex64]) -> None:
+        self._forward.execute(image, out=self.samples.reshape(-1))
 
-    def decode(self, samples: NDArray[np.complex64]) -> NDArray[np.complex64]:
-        """Adjoint of `encode`."""
-        np.multiply(
-            self._weights.conj().T[:, :, np.newaxis], samples.view(self._parts.dtype), out=self._parts
-        )
-        return self._to_images.execute(self._samples).reshape(self._images_shape)
+    def to_image(self) -> NDArray[np.complex64]:
+        return self._adjoint.execute(self.samples.reshape(-1))
 
 
 class SubspaceEncoding:
-    """Encoding E = F U C of coefficient images into the k-space of an acquisition.
+    """Encoding E = F U C of coefficient images into k-space.
 
-    With the sensitivities C, the basis U of the signal evolutions and the samples k of readout i::
+    With the sensitivities C, the basis U of the signal evolutions, the samples k of readout i, and the
+    off-resonance f [Hz], where there is a map, at the times t of the samples::
 
-        (E x)[c, i, m] = sum_j U[i mod n_pulses, j] sum_r C[c](r) x[j](r) exp(-2 pi i k[i, m].r)
+        (E x)[c, i, m] = sum_j U[i mod n_pulses, j]
+                         sum_r C[c](r) x[j](r) exp(2 pi i f(r) t[m]) exp(-2 pi i k[i, m].r)
 
     so that the signal of pulse n in a voxel is ``sum_j U[n, j] x[j]``. Several repetitions of the train may
-    follow each other: readout i belongs to pulse ``i mod n_pulses``.
+    follow each other: readout i belongs to pulse ``i mod n_pulses``. Pixels lie at
+    ``-(n // 2) <= r < n - n // 2`` on each axis. A stack of stars or spirals is a trajectory with three
+    components, like any other in three dimensions.
 
-    The Fourier transforms are non-uniform FFTs over all samples, `rank` at a time, their plans made once.
-    Coils are computed in parallel and added in order: the results do not depend on the number of threads.
+    `forward` and `adjoint` are non-uniform FFTs, image by image, their plans made once. `normal` is a product
+    of FFTs of the size of the images with a kernel that its first call makes (`ToeplitzNormal`): it never
+    sees the samples again. Results do not depend on the number of threads.
 
     Parameters
     ----------
-    acquisition : Acquisition
-        Trajectory, matrix and numbers of coils and readouts; the samples themselves are not used.
-    sensitivities : array_like, shape (n_coils, ny, nx), complex64
+    trajectory : array_like, shape (n_readouts, n_samples, 2 or 3), float32
+        Components (kx, ky) or (kx, ky, kz) [cycles per pixel], within [-0.5, 0.5].
+    matrix : tuple of int
+        Image size (ny, nx) or (nz, ny, nx).
+    sensitivities : array_like, shape (n_coils, *matrix), complex64
         Coil sensitivities, in the channels of the k-space that the operator is applied to.
     basis : array_like, shape (n_pulses, rank), float32 or complex64
-        Temporal basis U.
+        Temporal basis U. A real one makes `normal` faster and halves its memory.
+    off_resonance : array_like, shape matrix, float64, optional
+        Off-resonance f [Hz] during the readouts; positive turns ``Mx + i My`` counter-clockwise, as in the
+        signal models. What precession before the echo does to the signal is not in E: coefficient images hold
+        it.
+    sample_times : array_like, shape (n_samples,), float64, optional
+        Time t of each sample after the echo [s], negative before it; needed with `off_resonance`.
     tolerance : float
-        Relative accuracy of the non-uniform FFT, 1e-6 to 1e-1. `adjoint` is the adjoint of `forward` to
-        rounding whatever the tolerance.
+        Relative accuracy of the non-uniform FFT, 1e-6 to 1e-1, and with `off_resonance` the largest
+        difference of a phase factor (`time_segments`). `adjoint` is the adjoint of `forward` to rounding
+        whatever the tolerance.
     n_threads : int or None
-        Largest number of coils computed at the same time, each with its own work arrays (rank x n_readouts x
-        n_samples complex numbers, and those of finufft); None: one for each core.
+        Number of threads, each with work arrays of its own; None: one for each core.
 
     Raises
     ------
     ValueError
-        If shapes do not fit, a value is not finite, the sensitivities are zero everywhere, or the readouts
-        are not one or more whole trains.
+        If shapes do not fit, a value is not finite or out of range, the sensitivities are zero everywhere, or
+        the readouts are not one or more whole trains.
 
     References
     ----------
@@ -103,42 +117,62 @@ class SubspaceEncoding:
 
     Examples
     --------
-    >>> encoding = SubspaceEncoding(acquisition, sensitivities, dictionary.basis)  # doctest: +SKIP
+    >>> encoding = SubspaceEncoding(
+    ...     acquisition.trajectory, acquisition.matrix, sensitivities, dictionary.basis
+    ... )  # doctest: +SKIP
     >>> x = encoding.adjoint(acquisition.kspace)  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        acquisition: Acquisition,
+        trajectory: ArrayLike,
+        matrix: tuple[int, ...],
         sensitivities: ArrayLike,
         basis: ArrayLike,
         *,
-        tolerance: float = 1e-5,
+        off_resonance: ArrayLike | None = None,
+        sample_times: ArrayLike | None = None,
+        tolerance: float = 1e-4,
         n_threads: int | None = None,
     ) -> None:
-        self._sensitivities = checked_sensitivities(sensitivities, acquisition)
-        weights = readout_basis(basis, acquisition.n_readouts)
-        self.kspace_shape = acquisition.kspace.shape
+        self._matrix = checked_matrix(matrix)
+        positions = checked_trajectory(trajectory, self._matrix)
+        self._coils = checked_sensitivities(sensitivities, self._matrix)
+        n_readouts, n_samples, n_axes = positions.shape
+        self._basis = readout_basis(basis, n_readouts)
+        self.kspace_shape = (len(self._coils), n_readouts, n_samples)
         """Shape (n_coils, n_readouts, n_samples) of k-space."""
-        self.image_shape = (weights.shape[1], *acquisition.matrix)
-        """Shape (rank, ny, nx) of coefficient images."""
+        self.image_shape = (self._basis.shape[1], *self._matrix)
+        """Shape (rank, *matrix) of coefficient images."""
         if not 1e-6 <= tolerance <= 1e-1:
             raise ValueError(
-                f"tolerance={tolerance} must lie within 1e-6 (single precision) and 1e-1; 1e-5 is the default"
+                f"tolerance={tolerance} must lie within 1e-6 (single precision) and 1e-1; 1e-4 is the default"
             )
         if n_threads is not None and n_threads < 1:
             raise ValueError(f"n_threads={n_threads} must be at least 1, or None for all cores")
-        self._n_threads = min(n_threads or available_cores(), len(self._sensitivities))
-        angle = 2 * np.pi * acquisition.trajectory
-        # The array axes are (y, x), so the first coordinate that finufft asks for belongs to ky.
-        ky, kx = (np.ascontiguousarray(angle[..., i].ravel()) for i in (1, 0))
-        self._idle: SimpleQueue[_CoilTransform] = SimpleQueue()
-        for _ in range(self._n_threads):
-            self._idle.put(_CoilTransform(ky, kx, acquisition.matrix, weights, tolerance))
-        density = _sampling_density(ky, kx, acquisition.matrix)
+        self._n_threads = n_threads or available_cores()
+        self._segments = self._difference_segments = on_resonance(self._matrix, n_samples)
+        if off_resonance is not None:
+            self._segments, self._difference_segments = time_segments(
+                *checked_off_resonance(off_resonance, sample_times, self._matrix, n_samples),
+                seen=np.any(self._coils, axis=0),
+                accuracy=tolerance,
+            )
+        elif sample_times is not None:
+            raise ValueError("sample_times has a meaning only with off_resonance; give both or none")
+        # The axes of images are (z, y, x), trajectories are (x, y, z).
+        self._angles = tuple(
+            np.ascontiguousarray(2 * np.pi * positions[..., i].ravel()) for i in reversed(range(n_axes))
+        )
+        self._idle: SimpleQueue[_FourierTransforms] = SimpleQueue()
+        for _ in range(min(self._n_threads, max(len(self._coils), len(self._basis.T)))):
+            self._idle.put(_FourierTransforms(self._angles, self._matrix, tolerance, n_readouts))
+        self._normal: list[ToeplitzNormal] = []
+        self._making = Lock()
+        density = _sampling_density(self._angles, self._matrix)
         self._inverse_density = (density.mean() / (density + density.mean())).astype(np.float32)
         # Share of each coefficient in the samples: 1 / n_pulses for an orthonormal basis.
-        shares = np.linalg.norm(weights, axis=0) ** 2 / len(weights)
+        shares = np.linalg.norm(self._basis, axis=0) ** 2 / n_readouts
         variance = np.mean(density / (density + _NOISE_REGULARISATION * density.mean()) ** 2)
         self.noise_gain = float(np.sqrt(np.sum(1 / shares) * variance))
         """Root mean square over the pixels of ``(sum_j |x[j]|^2)^(1/2)`` that noise of unit variance leaves.
@@ -149,7 +183,7 @@ class SubspaceEncoding:
         """
 
     def forward(self, x: ArrayLike) -> NDArray[np.complex64]:
-        """k-space E x, shape (n_coils, n_readouts, n_samples), of coefficient images (rank, ny, nx).
+        """k-space E x, shape (n_coils, n_readouts, n_samples), of coefficient images (rank, *matrix).
 
         Raises
         ------
@@ -157,17 +191,21 @@ class SubspaceEncoding:
             If x has another shape.
         """
         images = self._checked("x", x, self.image_shape)
-        kspace = np.empty(self.kspace_shape, dtype=np.complex64)
+        kspace = np.zeros(self.kspace_shape, dtype=np.complex64)
 
-        def encode(transform: _CoilTransform, i_coil: int) -> None:
-            kspace[i_coil] = transform.encode(self._sensitivities[i_coil] * images)
+        def encode(transforms: _FourierTransforms, i_coil: int) -> None:
+            for phase, weights in self._segments:
+                seen = self._coils[i_coil] * phase
+                for image, row in zip(images, self._basis.T, strict=True):
+                    transforms.to_samples(seen * image)
+                    transforms.samples *= row[:, np.newaxis] * weights
+                    kspace[i_coil] += transforms.samples
 
-        for _ in self._each_coil(encode):
-            pass
+        self._each(encode, len(kspace))
         return kspace
 
     def adjoint(self, s: ArrayLike) -> NDArray[np.complex64]:
-        """Coefficient images E^H s, shape (rank, ny, nx), of k-space (n_coils, n_readouts, n_samples).
+        """Coefficient images E^H s, shape (rank, *matrix), of k-space (n_coils, n_readouts, n_samples).
 
         Raises
         ------
@@ -175,14 +213,23 @@ class SubspaceEncoding:
             If s has another shape.
         """
         kspace = self._checked("s", s, self.kspace_shape)
+        images = np.zeros(self.image_shape, dtype=np.complex64)
 
-        def decode(transform: _CoilTransform, i_coil: int) -> NDArray[np.complex64]:
-            return self._sensitivities[i_coil].conj() * transform.decode(kspace[i_coil])
+        def decode(transforms: _FourierTransforms, j: int) -> None:
+            for phase, weights in self._segments:
+                factor = (self._basis[:, j, np.newaxis] * weights).conj()
+                for coil, samples in zip(self._coils, kspace, strict=True):
+                    np.multiply(samples, factor, out=transforms.samples)
+                    images[j] += (coil * phase).conj() * transforms.to_image()
 
-        return self._sum(self._each_coil(decode))
+        self._each(decode, len(images))
+        return images
 
     def normal(self, x: ArrayLike) -> NDArray[np.complex64]:
-        """E^H E x, shape (rank, ny, nx); never holds the k-space of all coils.
+        """E^H E x, shape (rank, *matrix), more accurate than `adjoint` of `forward`.
+
+        Symmetric to rounding. With off-resonance, the phase factors of its kernel are as accurate as those
+        of `forward`.
 
         Raises
         ------
@@ -190,20 +237,25 @@ class SubspaceEncoding:
             If x has another shape.
         """
         images = self._checked("x", x, self.image_shape)
-
-        def encode_decode(transform: _CoilTransform, i_coil: int) -> NDArray[np.complex64]:
-            sensitivity = self._sensitivities[i_coil]
-            return sensitivity.conj() * transform.decode(transform.encode(sensitivity * images))
-
-        return self._sum(self._each_coil(encode_decode))
+        with self._making:
+            if not self._normal:
+                self._normal = [
+                    ToeplitzNormal(self._angles, self._matrix, self._basis, weights, self._n_threads)
+                    for weights in self._difference_segments.weights
+                ]
+        result = np.zeros_like(images)
+        for normal, phase in zip(self._normal, self._difference_segments.phases, strict=True):
+            normal.add_product(result, images, self._coils * phase)
+        return result
 
     def precondition(self, x: ArrayLike) -> NDArray[np.complex64]:
-        """Approximate inverse of E^H E, up to a factor, applied to images x; shape (rank, ny, nx).
+        """Approximate inverse of E^H E, up to a factor, applied to images x; shape (rank, *matrix).
 
         Each coefficient image is filtered with the inverse of the sampling density D of k-space, regularised
         by its mean: ``1 / (D / mean(D) + 1)``. D is the optimal circulant approximation of F^H F, which is a
-        Toeplitz matrix; sensitivities and basis are left out. Without it, conjugate gradients need three
-        times as many iterations on radial and spiral trajectories, whose centre is sampled most densely.
+        Toeplitz matrix; sensitivities, basis and off-resonance are left out. Without it, conjugate gradients
+        need three times as many iterations on radial and spiral trajectories, whose centre is sampled most
+        densely.
 
         Raises
         ------
@@ -215,104 +267,55 @@ class SubspaceEncoding:
         Chan 1988, SIAM J Sci Stat Comput 9:766, doi 10.1137/0909051.
         """
         images = self._checked("x", x, self.image_shape)
-        return scipy.fft.ifft2(self._inverse_density * scipy.fft.fft2(images))
+        result = np.empty_like(images)
 
-    def _each_coil(self, function: Callable[[_CoilTransform, int], _T]) -> Iterator[_T]:
-        """Results of ``function(transform, i_coil)`` in the order of the coils, computed in parallel."""
-
-        def run(i_coil: int) -> _T:
-            transform = self._idle.get()
-            try:
-                return function(transform, i_coil)
-            finally:
-                self._idle.put(transform)
+        def filter_image(j: int) -> None:
+            result[j] = scipy.fft.ifftn(self._inverse_density * scipy.fft.fftn(images[j]), overwrite_x=True)
 
         with ThreadPoolExecutor(self._n_threads) as pool:
-            yield from pool.map(run, range(len(self._sensitivities)))
-
-    def _sum(self, images: Iterator[NDArray[np.complex64]]) -> NDArray[np.complex64]:
-        result = np.zeros(self.image_shape, dtype=np.complex64)
-        for image in images:
-            result += image
+            list(pool.map(filter_image, range(len(images))))
         return result
+
+    def _each(self, function: Callable[[_FourierTransforms, int], None], n: int) -> None:
+        """Call ``function(transforms, i)`` for i below n in parallel."""
+
+        def run(i: int) -> None:
+            transforms = self._idle.get()
+            try:
+                function(transforms, i)
+            finally:
+                self._idle.put(transforms)
+
+        with ThreadPoolExecutor(self._n_threads) as pool:
+            list(pool.map(run, range(n)))
 
     def _checked(self, name: str, array: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.complex64]:
         result = np.ascontiguousarray(array, dtype=np.complex64)
         if result.shape != shape:
             raise ValueError(
-                f"{name} has shape {result.shape}; this encoding takes coefficient images (rank, ny, nx) = "
-                f"{self.image_shape} and k-space (n_coils, n_readouts, n_samples) = {self.kspace_shape}"
+                f"{name} has shape {result.shape}; this encoding takes coefficient images (rank, "
+                f"{AXES[len(self._matrix)]}) = {self.image_shape} and k-space (n_coils, n_readouts, "
+                f"n_samples) = {self.kspace_shape}"
             )
         return result
 
 
-def checked_sensitivities(sensitivities: ArrayLike, acquisition: Acquisition) -> NDArray[np.complex64]:
-    """Sensitivities as complex64, (n_coils, ny, nx); ValueError if they do not fit the acquisition."""
-    maps = np.ascontiguousarray(sensitivities, dtype=np.complex64)
-    expected = (acquisition.n_coils, *acquisition.matrix)
-    if maps.shape != expected:
-        raise ValueError(
-            f"sensitivities has shape {maps.shape}; the acquisition asks for (n_coils, ny, nx) = {expected}"
-        )
-    if not np.isfinite(maps).all():
-        coil, y, x = np.argwhere(~np.isfinite(maps))[0]
-        raise ValueError(
-            f"sensitivities is {maps[coil, y, x]} at coil {coil}, pixel y={y}, x={x}; it must be finite"
-        )
-    if not maps.any():
-        raise ValueError("sensitivities is zero everywhere; estimate it from the data with espirit")
-    return maps
+def oversampling(tolerance: float) -> float:
+    """Oversampling of the grid of a non-uniform FFT; the smaller, faster one does not reach 1e-5."""
+    return 1.25 if tolerance >= 1e-4 else 2.0
 
 
 def _sampling_density(
-    ky: NDArray[np.float32], kx: NDArray[np.float32], matrix: tuple[int, int]
+    angles: tuple[NDArray[np.float32], ...], matrix: tuple[int, ...]
 ) -> NDArray[np.float32]:
-    """Eigenvalues (ny, nx) of the circulant matrix that is closest to F^H F in the Frobenius norm."""
-    doubled = (2 * matrix[0], 2 * matrix[1])
+    """Eigenvalues, shape `matrix`, of the circulant matrix closest to F^H F in the Frobenius norm."""
+    doubled = tuple(2 * n for n in matrix)
     plan = finufft.Plan(1, doubled, eps=1e-5, isign=1, dtype="complex64", nthreads=1)
-    plan.setpts(ky, kx)
-    point_spread = plan.execute(np.ones(kx.size, dtype=np.complex64))
-    triangles = (1 - np.abs(np.arange(-n, n)) / n for n in matrix)
-    windowed = point_spread * np.outer(*triangles)
-    periodic = windowed.reshape(2, matrix[0], 2, matrix[1]).sum(axis=(0, 2))
+    plan.setpts(*angles)
+    point_spread = plan.execute(np.ones(angles[0].size, dtype=np.complex64))
+    triangles = [1 - np.abs(np.arange(-n, n)) / n for n in matrix]
+    windowed = point_spread * reduce(np.multiply.outer, triangles).astype(np.float32)
+    halves = windowed.reshape([size for n in matrix for size in (2, n)])
+    periodic = halves.sum(axis=tuple(range(0, 2 * len(matrix), 2)))
     # Nonnegative but for the rounding of the point spread function.
-    return np.maximum(scipy.fft.fft2(periodic).real, 0).astype(np.float32)
-
-
-def readout_basis(basis: ArrayLike, n_readouts: int) -> NDArray[Any]:
-    """Row of the basis that belongs to each readout: row ``i mod n_pulses`` for readout i.
-
-    Parameters
-    ----------
-    basis : array_like, shape (n_pulses, rank)
-        Temporal basis.
-    n_readouts : int
-        Number of readouts, one or more whole trains of n_pulses.
-
-    Returns
-    -------
-    ndarray, shape (n_readouts, rank), float32 or complex64
-
-    Raises
-    ------
-    ValueError
-        If the basis has another shape or is not finite, or a train is incomplete.
-    """
-    array = np.asarray(basis)
-    if array.ndim != 2 or 0 in array.shape:
-        raise ValueError(f"basis must have shape (n_pulses, rank); got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError("basis holds NaN or infinity; generate the dictionary again")
-    n_pulses = len(array)
-    if n_readouts % n_pulses:
-        problem = (
-            "there are fewer readouts than pulses"
-            if n_readouts < n_pulses
-            else f"that is not a multiple, {n_readouts % n_pulses} would be left over"
-        )
-        raise ValueError(
-            f"{n_readouts} readouts for {n_pulses} pulses: {problem}; each repetition of the train must be "
-            "complete: check the protocol (number of pulses, dummy pulses) against the raw data"
-        )
-    dtype = np.complex64 if np.iscomplexobj(array) else np.float32
-    return np.tile(array.astype(dtype), (n_readouts // n_pulses, 1))
+    return np.maximum(scipy.fft.fftn(periodic).real, 0).astype(np.float32)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dictionaries import Dictionary, match
+from dictionaries import Dictionary, Match, match
 from reconstruction.acquisition import Acquisition
+from reconstruction.admm import Admm, AdmmSettings, low_rank_admm
+from reconstruction.conjugate_gradients import norm
 from reconstruction.gradient_delays import GradientDelays
 from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_rank_inversion
 from reconstruction.maps import Maps
@@ -18,6 +21,7 @@ from reconstruction.operators import SubspaceEncoding
 from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import signal_mask
+from reconstruction.smooth_b1 import SmoothB1
 from reconstruction.trajectory_check import TrajectoryCheck
 
 
@@ -30,8 +34,12 @@ class Reconstruction:
     maps : Maps
         T1, T2, proton density, correlation and, if the dictionary has several, B1. The scale of the proton
         density is arbitrary and differs from slice to slice.
+    coefficients : ndarray, shape (rank, ny, nx), complex64
+        Coefficient images that were matched.
     inversion : Inversion
-        Coefficient images with residuals of the iteration.
+        Low-rank inversion: images with residuals of the iteration.
+    admm : Admm or None
+        Images, match and record of the ADMM that followed; None: there was none.
     sensitivities : ndarray, shape (n_coils, ny, nx), complex64
         Sensitivities that were used, in the channels of the acquisition (not whitened); 0 for dead coils.
     receive_field : ndarray, shape (ny, nx), float64, or None
@@ -51,7 +59,9 @@ class Reconstruction:
     """
 
     maps: Maps
+    coefficients: NDArray[np.complex64]
     inversion: Inversion
+    admm: Admm | None
     sensitivities: NDArray[np.complex64]
     receive_field: NDArray[np.float64] | None
     receive_field_degree: int | None
@@ -73,11 +83,13 @@ def reconstruct(
     check_consistency: bool = True,
     n_iterations: int = N_ITERATIONS,
     tolerance: float = TOLERANCE,
+    admm: AdmmSettings | None = None,
+    b1_width: float | None = None,
     mask: ArrayLike | None = None,
     correct_receive_field: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reconstruction:
-    """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching.
+    """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching, LR-ADMM.
 
     1. `prepare`: dead coils are left out; where the acquisition has noise samples, k-space is prewhitened;
        with `virtual_coils`, the coils are compressed; with `correct_gradient_delays`, the trajectory is
@@ -91,7 +103,8 @@ def reconstruct(
        a train with an inversion. The noise is that of the k-space which the images leave unexplained, but at
        least that of the noise samples. Voxels where estimated sensitivities disagree with the coil images
        (`coil_agreement`) are not taken.
-    5. `dictionaries.match` finds the atom of each voxel in the mask.
+    5. `dictionaries.match` finds the atom of each voxel in the mask. With `admm`, `low_rank_admm` goes on
+       from there.
     6. The proton density is divided by the field of `estimate_receive_field`. With estimated sensitivities
        it holds the root sum of squares of the true ones, which the data alone cannot tell from proton
        density; the field rests on the assumption that neighbours of equal T1 and T2 have equal ones.
@@ -111,12 +124,17 @@ def reconstruct(
         See `prepare`.
     n_iterations, tolerance
         See `low_rank_inversion`.
+    admm : AdmmSettings, optional
+        Settings of `low_rank_admm`; None: the images of the low-rank inversion are matched.
+    b1_width : float, optional
+        B1 is smooth: the full width at half maximum [m] of the Gaussian in `smooth_b1`. Default: the B1 of
+        each voxel is that of its atom.
     mask : array_like, shape (ny, nx), bool, optional
         Voxels to match.
     correct_receive_field : bool, optional
         Whether to take step 6; None: if the sensitivities are estimated.
     progress : callable, optional
-        Called as ``progress(done, total)`` after each iteration of the inversion.
+        Called as ``progress(done, total)`` after each iteration of the inversion, then of the ADMM.
 
     Returns
     -------
@@ -141,24 +159,43 @@ def reconstruct(
         check_consistency=check_consistency,
     )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
-    encoding = SubspaceEncoding(whitened, whitened_coils, dictionary.basis)
+    encoding = SubspaceEncoding(whitened.trajectory, whitened.matrix, whitened_coils, dictionary.basis)
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )
+    coefficients, record = inversion.coefficients, None
     if voxels is None:
-        energy = np.linalg.norm(inversion.coefficients, axis=0)
-        noise = _noise_level(encoding, whitened, inversion.coefficients, whitened_coils)
-        voxels = signal_mask(energy, noise, prepared.agreement)
+        noise = _noise_level(encoding, whitened, inversion.misfit, whitened_coils)
+        voxels = signal_mask(np.linalg.norm(coefficients, axis=0), noise, prepared.agreement)
     else:
         _check_seen(voxels, prepared.sensitivities)
-    maps = _matched(dictionary, inversion.coefficients, voxels)
+    smooth = None if b1_width is None else _smooth_b1(dictionary, voxels, b1_width, acquisition)
+    if admm is None:
+        find = smooth or partial(match, dictionary)
+        found = find(coefficients[:, voxels].T)
+    else:
+        record = low_rank_admm(
+            encoding,
+            whitened.kspace,
+            dictionary,
+            start=inversion,
+            mask=voxels,
+            settings=admm,
+            find=smooth,
+            progress=progress,
+        )
+        coefficients, found = record.coefficients, record.match
+    b1 = found.b1 if smooth is None else smooth.b1
+    maps = _maps(found, voxels, b1 if dictionary.grid.b1.size > 1 else None)
     field, degree = None, None
     if correct_receive_field or (correct_receive_field is None and sensitivities is None):
         field, degree = estimate_receive_field(maps)
         maps = replace(maps, pd=(maps.pd / field).astype(np.complex64))
     return Reconstruction(
         maps,
+        coefficients,
         inversion,
+        record,
         prepared.sensitivities,
         field,
         degree,
@@ -194,12 +231,11 @@ def _check_seen(mask: NDArray[np.bool_], sensitivities: NDArray[np.complex64]) -
 def _noise_level(
     encoding: SubspaceEncoding,
     whitened: Acquisition,
-    coefficients: NDArray[np.complex64],
+    misfit: float,
     sensitivities: NDArray[np.complex64],
 ) -> NDArray[np.float64]:
     """Root mean square energy of the noise in each voxel, shape (ny, nx); infinite where no coil sees it."""
-    residual = whitened.kspace - encoding.forward(coefficients)
-    variance = float(np.linalg.norm(residual.ravel())) ** 2 / residual.size
+    variance = (misfit * norm(whitened.kspace)) ** 2 / whitened.kspace.size
     if whitened.noise is not None:
         variance = max(variance, 1.0)
     gain = np.linalg.norm(sensitivities, axis=0).astype(np.float64)
@@ -207,9 +243,17 @@ def _noise_level(
         return encoding.noise_gain * np.sqrt(variance) / gain
 
 
-def _matched(dictionary: Dictionary, coefficients: NDArray[np.complex64], mask: NDArray[np.bool_]) -> Maps:
+def _smooth_b1(
+    dictionary: Dictionary, mask: NDArray[np.bool_], width: float, acquisition: Acquisition
+) -> SmoothB1:
+    if not (np.isfinite(width) and width > 0):
+        raise ValueError(f"b1_width={width} must be a positive length in metres; leave it out for none")
+    dy, dx = acquisition.pixel_size
+    return SmoothB1(dictionary, mask, (width / dy, width / dx))
+
+
+def _maps(found: Match, mask: NDArray[np.bool_], b1: NDArray[np.float64] | None) -> Maps:
     """Maps of the voxels in the mask."""
-    found = match(dictionary, coefficients[:, mask].T)
 
     def image(values: NDArray[Any]) -> NDArray[Any]:
         result = np.zeros(mask.shape, dtype=values.dtype)
@@ -221,6 +265,6 @@ def _matched(dictionary: Dictionary, coefficients: NDArray[np.complex64], mask: 
         t2=image(found.t2),
         pd=image(found.pd),
         mask=mask,
-        b1=image(found.b1) if dictionary.grid.b1.size > 1 else None,
+        b1=None if b1 is None else image(b1),
         correlation=image(found.correlation),
     )

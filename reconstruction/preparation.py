@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from reconstruction.acquisition import Acquisition
 from reconstruction.coil_compression import check_virtual_coils, compress_coils
 from reconstruction.coils import COIL_METHODS, coil_images
+from reconstruction.encoding_inputs import checked_sensitivities, readout_basis
 from reconstruction.gradient_delays import GradientDelays, estimate_gradient_delays
-from reconstruction.operators import checked_sensitivities, readout_basis
 from reconstruction.sensitivity_check import check_sensitivities
 from reconstruction.signal_mask import coil_agreement
 from reconstruction.trajectory_check import TrajectoryCheck, check_trajectory
@@ -136,7 +136,7 @@ def prepare(
         estimate = np.tensordot(compression.conj().T, COIL_METHODS[coil_method](images), axes=1)
         coils[alive] = _unwhitened(estimate, whitening)
     else:
-        coils[alive] = checked_sensitivities(sensitivities, acquisition)[alive]
+        coils[alive] = checked_sensitivities(sensitivities, acquisition.matrix, acquisition.n_coils)[alive]
     used_coils = np.tensordot(compression @ whitening, coils[alive], axes=1)
     agreement = None
     if sensitivities is None:

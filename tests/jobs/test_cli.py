@@ -275,7 +275,9 @@ def test_full_disk(place, monkeypatch, arguments):
 
     monkeypatch.setattr(os, "replace", no_space)
     monkeypatch.setattr(Path, "rename", no_space)
-    assert_fails(place, arguments, "is full; free space or choose another place")
+    resumable = "No space left on device; free space or choose another folder"
+    message = resumable if arguments[0] == "reconstruct" else "is full; free space or choose another place"
+    assert_fails(place, arguments, message)
 
 
 def test_dictionary_on_a_full_disk_keeps_its_parts(place, monkeypatch):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from reconstruction.acquisition import Acquisition
 from reconstruction.inversion import low_rank_inversion
 from reconstruction.operators import SubspaceEncoding
 from reconstruction.trajectory import golden_angle_radial
@@ -23,13 +22,12 @@ def kspace():
 @pytest.fixture(scope="module")
 def encoding(kspace):
     trajectory = golden_angle_radial(2 * N_PULSES, 12)
-    acquisition = Acquisition(kspace, trajectory, matrix=MATRIX, fov=(0.2, 0.2))
     basis = np.linalg.qr(random(N_PULSES, RANK, seed=1).real)[0]
     y, x = np.mgrid[-1:1:6j, -1:1:5j]
     sensitivities = np.exp(1j * np.array([0.5, 1, 2])[:, None, None] * x) * (
         1 + 0.5 * np.array([-1, 0, 1])[:, None, None] * y
     )
-    return SubspaceEncoding(acquisition, sensitivities, basis, tolerance=1e-6)
+    return SubspaceEncoding(trajectory, MATRIX, sensitivities, basis, tolerance=1e-6)
 
 
 def dense(encoding):
@@ -106,8 +104,7 @@ def test_raw_data_amplitudes_only_scale_the_result(encoding, kspace, scale):
 def test_preconditioning_saves_iterations(monkeypatch):
     """Consistent data of a radial trajectory: dense in the centre, thin at the edge of k-space."""
     trajectory = golden_angle_radial(60, 64)
-    acquisition = Acquisition(np.zeros((1, 60, 64)), trajectory, matrix=(32, 32), fov=(0.2, 0.2))
-    encoding = SubspaceEncoding(acquisition, np.ones((1, 32, 32)), np.ones((60, 1)) / np.sqrt(60))
+    encoding = SubspaceEncoding(trajectory, (32, 32), np.ones((1, 32, 32)), np.ones((60, 1)) / np.sqrt(60))
     image = np.zeros((1, 32, 32))
     image[0, 8:20, 10:25] = 1
     kspace = encoding.forward(image)
