@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reconstruction.preparation import Preparation, prepare
     from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
     from reconstruction.receive_field import estimate_receive_field
+    from reconstruction.sensitivity_check import check_sensitivities
     from reconstruction.sensitivity_files import read_sensitivities
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         golden_angle_radial,
         variable_density_spiral,
     )
+    from reconstruction.trajectory_check import TrajectoryCheck, check_trajectory
 
 _MODULES = {
     "acquisition": ("Acquisition",),
@@ -52,6 +54,7 @@ _MODULES = {
     "preparation": ("Preparation", "prepare"),
     "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
     "receive_field": ("estimate_receive_field",),
+    "sensitivity_check": ("check_sensitivities",),
     "sensitivity_files": ("read_sensitivities",),
     "trajectory": (
         "GOLDEN_ANGLE",
@@ -59,6 +62,7 @@ _MODULES = {
         "golden_angle_radial",
         "variable_density_spiral",
     ),
+    "trajectory_check": ("TrajectoryCheck", "check_trajectory"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -76,10 +80,13 @@ __all__ = [
     "RawDataError",
     "Reconstruction",
     "SubspaceEncoding",
+    "TrajectoryCheck",
     "adaptive_combine",
     "analytic_head",
     "b1_map",
     "birdcage_sensitivities",
+    "check_sensitivities",
+    "check_trajectory",
     "coil_images",
     "compress_coils",
     "density_compensation",

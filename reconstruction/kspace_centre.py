@@ -46,6 +46,8 @@ class KspaceCentre:
         Row of the basis of each readout.
     radius : float
         Of the centre [cycles per pixel].
+    n_grid : int
+        Pixels of a side of the images.
     places : ndarray, shape (2, n_places), float64
         x and y of the pixels of the images [pixels of the acquisition].
 
@@ -62,7 +64,7 @@ class KspaceCentre:
         radius = np.linalg.norm(coils.trajectory.astype(np.float64), axis=-1) * sides.max()
         for width in range(_WIDTH, _LEAST_WIDTH - 1, -1):
             inside = radius <= width / 2
-            n_grid = width + _MARGIN
+            self.n_grid = width + _MARGIN
             if inside.sum() >= _REDUNDANCY * self.basis.shape[1] * np.pi / 4 * width**2:
                 break
         else:
@@ -82,7 +84,7 @@ class KspaceCentre:
             variance = np.mean(np.abs(coils.noise) ** 2, dtype=np.float64)
             energy = np.linalg.norm(samples.ravel().astype(np.complex128)) ** 2
             self._noise = float(variance * coils.n_coils * self._inside.sum() / energy)
-        points = (np.arange(n_grid) - (n_grid - 1) / 2) / n_grid
+        points = (np.arange(self.n_grid) - (self.n_grid - 1) / 2) / self.n_grid
         self._axes = points * sides[0], points * sides[1]  # x, y in pixels
         y, x = np.meshgrid(self._axes[1], self._axes[0], indexing="ij")
         self.places = np.stack([x.ravel(), y.ravel()])
@@ -101,13 +103,27 @@ class KspaceCentre:
 
     def waves(self, positions: NDArray[np.float64]) -> NDArray[np.complex64]:
         """``exp(-2 pi i k.r)``, shape (n_readouts, n_central, n_places); 0 for samples outside the centre."""
-        along_x, along_y = (
-            np.exp(-2j * np.pi * positions[..., i, None] * self._axes[i]).astype(np.complex64)
-            for i in range(2)
-        )
-        along_y *= self._inside[..., None]
+        along_x, along_y = self._waves_along(positions, self._axes)
         waves: NDArray[np.complex64] = along_y[..., :, None] * along_x[..., None, :]
         return waves.reshape(*positions.shape[:2], -1)
+
+    def lag_waves(self, positions: NDArray[np.float64]) -> NDArray[np.complex64]:
+        """``sum_m exp(2 pi i k.d)`` for all distances d of two places, y first, of each readout."""
+        lags = np.arange(1 - self.n_grid, self.n_grid)
+        along_x, along_y = self._waves_along(
+            positions, tuple(-lags * (axis[1] - axis[0]) for axis in self._axes)
+        )
+        sums: NDArray[np.complex64] = along_y.transpose(0, 2, 1) @ along_x
+        return sums
+
+    def _waves_along(
+        self, positions: NDArray[np.float64], axes: tuple[NDArray[np.float64], ...]
+    ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        along_x, along_y = (
+            np.exp((-2j * np.pi * positions[..., i, None] * axes[i]).astype(np.complex64)) for i in range(2)
+        )
+        along_y *= self._inside[..., None]
+        return along_x, along_y
 
 
 class CentreFit:
@@ -126,25 +142,25 @@ class CentreFit:
     def __init__(self, centre: KspaceCentre, positions: NDArray[np.float64]) -> None:
         self._centre = centre
         self._waves = centre.waves(positions)
-        self._factor = self._normal_factor()
+        self._factor = self._normal_factor(positions)
         self.images = self._solved(centre.samples)
         self.unexplained = centre.samples - self.forward(self.images)
         self.residual = float(
             np.linalg.norm(self.unexplained.ravel()) / np.linalg.norm(centre.samples.ravel())
         )
 
-    def _normal_factor(self) -> tuple[NDArray[np.complex128], bool]:
+    def _normal_factor(self, positions: NDArray[np.float64]) -> tuple[NDArray[np.complex128], bool]:
         basis = self._centre.basis
         n_readouts, rank = basis.shape
-        n_places = self._waves.shape[-1]
+        # Entries depend on the distance of two places only.
+        lags = self._centre.lag_waves(positions).reshape(n_readouts, -1)
         pairs = (basis.conj()[:, :, None] * basis[:, None, :]).reshape(n_readouts, -1)
-        normal = np.zeros((rank * rank, n_places * n_places), dtype=np.complex128)
-        for start in range(0, n_readouts, 128):  # the Gram matrices of all readouts would fill the memory
-            waves = self._waves[start : start + 128]
-            gram = waves.conj().transpose(0, 2, 1) @ waves
-            normal += pairs[start : start + 128].T @ gram.reshape(len(gram), -1)
-        normal = normal.reshape(rank, rank, n_places, n_places).transpose(0, 2, 1, 3)
-        matrix = normal.reshape(rank * n_places, rank * n_places)
+        n = self._centre.n_grid
+        sums = (pairs.T @ lags).reshape(rank, rank, 2 * n - 1, 2 * n - 1)
+        lag = np.arange(n)[:, None] - np.arange(n) + n - 1
+        blocks = sums[:, :, lag[:, None, :, None], lag[None, :, None, :]]  # (i, j, y, x, y', x')
+        matrix = blocks.transpose(0, 2, 3, 1, 4, 5).reshape(rank * n * n, rank * n * n)
+        matrix = matrix.astype(np.complex128)
         matrix[np.diag_indices(len(matrix))] += _REGULARISATION * np.trace(matrix).real / len(matrix)
         factor: tuple[NDArray[np.complex128], bool] = scipy.linalg.cho_factor(matrix, overwrite_a=True)
         return factor

@@ -78,6 +78,7 @@ def reconstruct(
     *,
     sensitivities: ArrayLike | None = None,
     coil_method: str = "espirit",
+    off_resonance: ArrayLike | None = None,
     virtual_coils: float | None = None,
     correct_gradient_delays: bool = False,
     check_consistency: bool = True,
@@ -120,6 +121,9 @@ def reconstruct(
         Atoms and temporal basis.
     sensitivities : array_like, shape (n_coils, ny, nx), complex64, optional
         Coil sensitivities in the channels of the acquisition; used with the scale given.
+    off_resonance : array_like, shape (ny, nx), float64, optional
+        Off-resonance during the readouts [Hz], positive as in `SubspaceEncoding`; needs the dwell time of the
+        acquisition.
     coil_method, virtual_coils, correct_gradient_delays, check_consistency
         See `prepare`.
     n_iterations, tolerance
@@ -159,7 +163,14 @@ def reconstruct(
         check_consistency=check_consistency,
     )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
-    encoding = SubspaceEncoding(whitened.trajectory, whitened.matrix, whitened_coils, dictionary.basis)
+    encoding = SubspaceEncoding(
+        whitened.trajectory,
+        whitened.matrix,
+        whitened_coils,
+        dictionary.basis,
+        off_resonance=off_resonance,
+        sample_times=None if off_resonance is None else whitened.sample_times,
+    )
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )

@@ -29,9 +29,9 @@ def write_ismrmrd(
     """Write slices as an ISMRMRD (HDF5) file that `read_ismrmrd` reads back exactly.
 
     Noise readouts come first, then the slices one after the other. Each readout is one time point:
-    kspace_encode_step_1 and repetition both count it. Dwell times are not known and written as 0, and so are
-    directions and position where the orientation is not known. The file is written under a temporary name in
-    the same folder and renamed when it is complete.
+    kspace_encode_step_1 and repetition both count it. Unknown dwell times are written as 0 (that of the
+    noise always), and so are directions and position where the orientation is not known. The file is written
+    under a temporary name in the same folder and renamed when it is complete.
 
     Parameters
     ----------
@@ -119,6 +119,7 @@ def _slice_table(acquisition: Acquisition) -> NDArray[np.void]:
     head["trajectory_dimensions"] = 2
     head["center_sample"] = np.linalg.norm(acquisition.trajectory, axis=-1).argmin(axis=-1)
     head["idx"]["slice"] = acquisition.slice_index
+    head["sample_time_us"] = 1e6 * (acquisition.dwell_time or 0)
     head["idx"]["kspace_encode_step_1"] = head["idx"]["repetition"] = np.arange(acquisition.n_readouts)
     head["flags"][0] |= _bit(flags.ACQ_FIRST_IN_SLICE)
     head["flags"][-1] |= _bit(flags.ACQ_LAST_IN_SLICE)
