@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 
 .PHONY: demo test test-all test-python lint bench bench-surrogate bench-dictionary bench-workers \
-	bench-matching bench-peers figures clean
+	bench-matching bench-brain bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -49,6 +49,9 @@ bench-workers: $(VENV)/.installed
 
 bench-matching: $(VENV)/.installed
 	@$(BIN)/python benchmarks/matching.py
+
+bench-brain: $(VENV)/.installed
+	@$(BIN)/python benchmarks/brain.py
 
 # torch comes first and keeps its version, so that blochsim does not choose another
 $(PEERS)/.installed: pyproject.toml

@@ -24,6 +24,7 @@ def simulate_acquisition(
     sequence: Sequence,
     trajectory: NDArray[np.float32],
     *,
+    matrix: tuple[int, int] | None = None,
     snr: float | None = 40.0,
     n_noise_samples: int = 4096,
     noise_correlation: float = 0.0,
@@ -48,7 +49,10 @@ def simulate_acquisition(
     sequence : Sequence
         Pulses. Where there are more readouts than pulses, the train starts again from equilibrium.
     trajectory : ndarray, shape (n_readouts, n_samples, 2), float32
-        Components (kx, ky) [cycles per pixel], within [-0.5, 0.5].
+        Components (kx, ky) [cycles per pixel of `matrix`], within [-0.5, 0.5].
+    matrix : tuple of int, optional
+        Image size (ny, nx) of the acquisition, of which that of the phantom is a multiple: a finer phantom
+        holds structures below the pixels, as a patient does. Default: that of the phantom.
     snr : float or None
         Mean of |k-space| over all coils and samples divided by the standard deviation of the complex noise,
         sqrt(E |noise|^2); each of its real and imaginary part has 1/sqrt(2) of it. None: no noise.
@@ -69,12 +73,13 @@ def simulate_acquisition(
     ValueError
         If an argument is out of range, or there is no signal to which `snr` could refer.
     """
+    factor = _oversampling(phantom.matrix, matrix)
     trajectory = np.ascontiguousarray(trajectory, dtype=np.float32)
     if trajectory.ndim != 3 or trajectory.shape[2] != 2:
         raise ValueError(f"trajectory has shape {trajectory.shape}; give (n_readouts, n_samples, 2)")
     coefficients, basis = _compressed_evolutions(phantom, model, sequence)
     pulse = np.arange(trajectory.shape[0]) % sequence.n_pulses
-    kspace = _encode(phantom, coefficients, basis[pulse], trajectory)
+    kspace = _encode(phantom, coefficients, basis[pulse], trajectory / np.float32(factor))
     noise = None
     if snr is not None:
         kspace, noise = _with_noise(kspace, snr, n_noise_samples, noise_correlation, seed)
@@ -82,12 +87,25 @@ def simulate_acquisition(
     return Acquisition(
         kspace=kspace,
         trajectory=trajectory,
-        matrix=phantom.matrix,
+        matrix=matrix or phantom.matrix,
         fov=phantom.fov,
         noise=noise,
         slice_thickness=thickness or _DEFAULT_THICKNESS,
         orientation_known=True,  # phantoms are axial
     )
+
+
+def _oversampling(fine: tuple[int, int], matrix: tuple[int, int] | None) -> int:
+    """Pixels of the phantom on each side of a pixel of the image."""
+    if matrix is None:
+        return 1
+    factor = fine[0] // matrix[0] if min(matrix) > 0 else 0
+    if factor < 1 or fine != (factor * matrix[0], factor * matrix[1]):
+        raise ValueError(
+            f"matrix={matrix}: the phantom has {fine} pixels, which must be a whole multiple of it, the same "
+            "on both axes"
+        )
+    return factor
 
 
 def _compressed_evolutions(
