@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jobs import cli_dictionary
+from jobs import cli_dictionary, cli_report
 from jobs.cli_options import (
     CONTEXT,
     DEBUG,
@@ -23,7 +23,9 @@ from jobs.cli_options import (
     ProtocolOption,
     Quiet,
     Rank,
+    Roi,
     Threads,
+    Truth,
 )
 from jobs.console import Console
 
@@ -83,6 +85,20 @@ class _Coils(StrEnum):
 
     espirit = "espirit"
     adaptive = "adaptive"
+
+
+class _Method(StrEnum):
+    """Methods of reconstruction."""
+
+    low_rank = "low-rank"
+    lr_admm = "lr-admm"
+
+
+class _GradientDelays(StrEnum):
+    """What to do about gradient delays."""
+
+    none = "none"
+    estimate = "estimate"
 
 
 class _Template(StrEnum):
@@ -172,7 +188,9 @@ def _numbers(option: str, texts: list[str]) -> list[float]:
 
 @app.command()
 def reconstruct(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="ISMRMRD raw data (.mrd, .h5).")],
+    scan: Annotated[
+        Path, typer.Argument(metavar="SCAN", help="ISMRMRD (.mrd, .h5) or twix (.dat) raw data.")
+    ],
     protocol: ProtocolOption,
     out: OutFolder,
     rank: Rank = None,
@@ -180,11 +198,42 @@ def reconstruct(
         Path | None,
         typer.Option("--dictionary", metavar="FILE", help="Stored dictionary of this protocol."),
     ] = None,
+    method: Annotated[
+        _Method | None,
+        typer.Option("--method", help="Low-rank inversion, or LR-ADMM after it, instead of the protocol's."),
+    ] = None,
     iterations: Annotated[
-        int | None, typer.Option("--iterations", help="Iterations, instead of the protocol's.")
+        int | None,
+        typer.Option("--iterations", help="Iterations of the low-rank inversion, instead of the protocol's."),
     ] = None,
     coils: Annotated[
         _Coils | None, typer.Option("--coils", help="Coil sensitivities, instead of the protocol's.")
+    ] = None,
+    virtual_coils: Annotated[
+        float | None,
+        typer.Option(
+            "--virtual-coils",
+            metavar="N",
+            help="Compress the coils to so many, or to as many as keep this fraction of the energy (0.999).",
+        ),
+    ] = None,
+    sensitivities: Annotated[
+        Path | None,
+        typer.Option(
+            "--sensitivities",
+            metavar="FILE",
+            help="Coil sensitivities that are not estimated: .nii, .npy, .h5 or .cfl (BART).",
+        ),
+    ] = None,
+    b0_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--b0-map", metavar="FILE", help="Off-resonance in Hz: NIfTI with the geometry of the maps."
+        ),
+    ] = None,
+    gradient_delays: Annotated[
+        _GradientDelays | None,
+        typer.Option("--gradient-delays", help="Estimate and correct gradient delays of radial data."),
     ] = None,
     mask: Annotated[
         Path | None,
@@ -192,6 +241,11 @@ def reconstruct(
             "--mask", metavar="FILE", help="Voxels to match: NIfTI of 0 and 1 with the geometry of the maps."
         ),
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Go below the step of the grid, and write standard errors.")
+    ] = False,
+    roi: Roi = None,
+    truth: Truth = None,
     subject: Annotated[str, typer.Option("--subject", help="BIDS label: letters and digits.")] = "01",
     force: Force = False,
     quiet: Quiet = False,
@@ -200,8 +254,9 @@ def reconstruct(
     """Reconstruct maps from raw data.
 
     T1, T2, proton density and, if the dictionary has an axis for it, B1, slice by slice. The folder becomes a
-    BIDS derivatives dataset (NIfTI and JSON) with figures and provenance. Slices without signal stay empty.
-    Several repetitions of the train are taken to start from full recovery each.
+    BIDS derivatives dataset (NIfTI and JSON) with figures, provenance and report.html. Slices without signal
+    stay empty. Several repetitions of the train are taken to start from full recovery each. Interrupted or
+    killed, it continues when called again: finished slices are kept in FOLDER.parts until then.
     """
     from jobs.reconstruct import run_reconstruct
 
@@ -211,13 +266,24 @@ def reconstruct(
         out=out,
         rank=rank,
         dictionary_path=dictionary,
+        method=method.value if method else None,
         n_iterations=iterations,
         coil_method=coils.value if coils else None,
+        virtual_coils=virtual_coils,
+        sensitivity_path=sensitivities,
+        b0_path=b0_map,
+        gradient_delays=gradient_delays.value if gradient_delays else None,
         mask_path=mask,
+        refined=refine,
+        roi_path=roi,
+        truth_path=truth,
         subject=subject,
         force=force,
         console=Console(quiet),
     )
+
+
+app.command()(cli_report.report)
 
 
 @app.command()

@@ -26,6 +26,17 @@ Rank = Annotated[
     int | None, typer.Option("--rank", help="Length of the temporal basis, instead of the protocol's.")
 ]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads of the processor. [default: all]")]
+Roi = Annotated[
+    Path | None,
+    typer.Option(
+        "--roi",
+        metavar="FILE",
+        help="Label image of regions (NIfTI with the geometry of the maps; names in a .tsv beside it).",
+    ),
+]
+Truth = Annotated[
+    Path | None, typer.Option("--truth", metavar="FOLDER", help="True maps (BIDS), to report the errors.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an earlier result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Debug = Annotated[

@@ -9,13 +9,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from epgbloch import __version__
+from epgbloch._files import Parts
 
 _PROVENANCE = "provenance.json"
 # What file managers leave in every folder that they show.
@@ -118,7 +119,7 @@ def new_folder(path: Path, command: str, *, force: bool, n_bytes: int = 0) -> It
         If the folder cannot be written or the disk is full. Nothing is left behind.
     """
     path = path.resolve()
-    _check_replaceable(path, command, force)
+    check_folder(path, command, force=force)
     with _temporary_beside(path, n_bytes) as temporary:
         output = OutputFolder(temporary / "new", {"command": f"epgbloch {command}", "versions": versions()})
         output.path.mkdir()
@@ -136,26 +137,99 @@ def new_folder(path: Path, command: str, *, force: bool, n_bytes: int = 0) -> It
             raise
 
 
+@contextmanager
+def resumable_folder(
+    path: Path, command: str, identity: dict[str, Any], *, force: bool, n_bytes: int = 0
+) -> Iterator[Parts]:
+    """Yield the parts of a folder that takes long to make; they go when the block ends well.
+
+    The block computes what the parts lack and makes the folder itself with `new_folder`. The parts lie beside
+    it, in ``<name>.parts``; where a run is interrupted or fails they stay, and the next one finds them,
+    unless there are none yet.
+
+    Parameters
+    ----------
+    path, command, force, n_bytes
+        As of `new_folder`.
+    identity : dict
+        What determines the parts to the last bit; must fit JSON.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds files that may not be replaced, or is the current folder or one around it.
+    ValueError
+        If there are parts of something else.
+    OSError
+        If another process makes the folder, or it cannot be written.
+    """
+    path = path.resolve()
+    check_folder(path, command, force=force)
+    missing = _made_parents(path, n_bytes)
+    parts = Parts(path, f"result of epgbloch {command}", identity)
+    with closing(parts):
+        try:
+            parts.open(replace=True)
+            yield parts
+        except BlockingIOError:  # they are those of the other process
+            raise
+        except BaseException:
+            if not any(parts.folder.glob("*.npz")):
+                parts.remove()
+                _remove_empty(missing)
+            raise
+        parts.remove()
+
+
+def add_files(folder: Path, names: list[str]) -> None:
+    """Add files to those that the provenance of a folder of `new_folder` names.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    path = folder / _PROVENANCE
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["files"] = sorted({*content["files"], *names})
+    with new_file(path, force=True) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def versions() -> dict[str, str]:
     """Versions of Python, this package and what it computes with."""
     libraries = {name: metadata.version(name) for name in _LIBRARIES}
     return {"epgbloch": __version__, "python": sys.version.split()[0], **libraries}
 
 
-@contextmanager
-def _temporary_beside(path: Path, n_bytes: int) -> Iterator[Path]:
+def _made_parents(path: Path, n_bytes: int) -> list[Path]:
+    """Make the folders around `path`, check their space, and return those that were missing."""
     missing = [parent for parent in path.parents if not parent.exists()]
-    try:
+    with _unwritable(path, missing):
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if n_bytes > free:
             raise OSError(errno.ENOSPC, f"{n_bytes / 1e6:.3g} MB needed, {free / 1e6:.3g} MB free")
-        temporary = tempfile.TemporaryDirectory(
-            prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
-        )
+    return missing
+
+
+@contextmanager
+def _unwritable(path: Path, missing: list[Path]) -> Iterator[None]:
+    """Say of errors in the block that `path` cannot be written, and remove the folders made for it."""
+    try:
+        yield
     except OSError as error:
         _remove_empty(missing)
         raise OSError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+@contextmanager
+def _temporary_beside(path: Path, n_bytes: int) -> Iterator[Path]:
+    missing = _made_parents(path, n_bytes)
+    with _unwritable(path, missing):
+        temporary = tempfile.TemporaryDirectory(
+            prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True
+        )
     try:
         with temporary as name:
             yield Path(name)
@@ -185,7 +259,9 @@ def _files(folder: Path) -> set[str]:
     }
 
 
-def _check_replaceable(folder: Path, command: str, force: bool) -> None:
+def check_folder(folder: Path, command: str, *, force: bool) -> None:
+    """Raise a FileExistsError unless `new_folder` would make this folder."""
+    folder = folder.resolve()
     current = Path.cwd()
     if folder in (current, *current.parents):
         raise FileExistsError(

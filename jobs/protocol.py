@@ -14,17 +14,21 @@ from numpy.typing import NDArray
 
 from dictionaries.grid import Grid, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
+from jobs.protocol_admm import METHODS, read_admm
 from jobs.protocol_sequence import read_sequence
-from jobs.protocol_trajectory import Radial, Spiral, read_trajectory
+from jobs.protocol_trajectory import Trajectory, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
+from reconstruction.admm import AdmmSettings
+from reconstruction.coil_compression import check_virtual_coils
+from reconstruction.coils import COIL_METHODS
 from reconstruction.inversion import N_ITERATIONS
-from reconstruction.pipeline import COIL_METHODS
 from reconstruction.rawdata import TRAJECTORY_UNITS
 from surrogate import GRUSurrogate
 
 __all__ = ["Protocol", "ProtocolError", "load_protocol"]
 
 DEFAULT_RANK = 5
+GRADIENT_DELAYS = ("none", "estimate")
 Made = TypeVar("Made")
 
 
@@ -51,15 +55,29 @@ class Protocol:
         Section ``dictionary``; None where the section is absent.
     rank : int
         Length of the temporal basis.
+    method : str
+        How coefficient images are found, one of `jobs.protocol_admm.METHODS`.
     n_iterations : int
-        Iterations of the reconstruction.
+        Iterations of the low-rank inversion.
+    admm_settings : AdmmSettings
+        Settings of LR-ADMM.
     coil_method : str
-        Estimator of the coil sensitivities, a name in `reconstruction.pipeline.COIL_METHODS`.
+        Estimator of the coil sensitivities, a name in `reconstruction.coils.COIL_METHODS`.
+    virtual_coils : float or None
+        Number of virtual coils, or the fraction of the energy that they keep; None: no compression.
+    sensitivity_path : Path or None
+        File of coil sensitivities; None: they are estimated.
+    gradient_delays : {"none", "estimate"}
+        Whether gradient delays of radial data are estimated and corrected.
+    check_consistency : bool
+        Whether a trajectory or sensitivities that contradict the data are refused.
+    b1_width : float or None
+        Width over which B1 is taken to be smooth [m], see `reconstruct`; None: it is not.
     correct_receive_field : bool
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
         Slices to reconstruct, counted from 0; None: all.
-    trajectory : Radial, Spiral or None
+    trajectory : Radial, Spiral, Cartesian or None
         Function of (n_readouts, n_samples, matrix) that returns the trajectory [cycles per pixel]; None: the
         raw data hold it.
     trajectory_units : str
@@ -74,16 +92,28 @@ class Protocol:
     engine: EPGBloch
     grid: Grid | None
     rank: int
+    method: str
     n_iterations: int
+    admm_settings: AdmmSettings
     coil_method: str
+    virtual_coils: float | None
+    sensitivity_path: Path | None
+    gradient_delays: str
+    check_consistency: bool
+    b1_width: float | None
     correct_receive_field: bool
     slices: tuple[int, ...] | None
-    trajectory: Radial | Spiral | None
+    trajectory: Trajectory | None
     trajectory_units: str
 
     def changed(self, **values: Any) -> Protocol:
         """Protocol with other values of its fields, except for those that are None."""
         return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    @property
+    def admm(self) -> AdmmSettings | None:
+        """Settings of LR-ADMM; None where the method is another."""
+        return self.admm_settings if self.method == "lr-admm" else None
 
     def required_grid(self) -> Grid:
         """Grid of the dictionary.
@@ -125,7 +155,23 @@ def load_protocol(path: str | Path) -> Protocol:
     top.require("sequence")
     sequence = read_sequence(top)
     dictionary = top.section("dictionary", ("t1_ms", "t2_ms", "b1", "off_resonance_hz", "rank"))
-    reconstruction = top.section("reconstruction", ("iterations", "coils", "correct_receive_field", "slices"))
+    reconstruction = top.section(
+        "reconstruction",
+        (
+            "method",
+            "iterations",
+            "admm",
+            "coils",
+            "sensitivities",
+            "coil_compression",
+            "gradient_delays",
+            "check_consistency",
+            "smooth_b1_mm",
+            "correct_receive_field",
+            "slices",
+        ),
+    )
+    sensitivities = _path(reconstruction, "sensitivities")
     slices = None
     if reconstruction.has("slices"):
         slices = reconstruction.counts("slices", at_least=0)
@@ -146,13 +192,40 @@ def load_protocol(path: str | Path) -> Protocol:
         engine=engine,
         grid=_grid(dictionary) if top.has("dictionary") else None,
         rank=dictionary.count("rank", DEFAULT_RANK),
+        method=reconstruction.text("method", METHODS, "low-rank"),
         n_iterations=reconstruction.count("iterations", N_ITERATIONS),
+        admm_settings=read_admm(reconstruction),
         coil_method=reconstruction.text("coils", tuple(COIL_METHODS), "espirit"),
+        virtual_coils=_virtual_coils(reconstruction),
+        sensitivity_path=sensitivities,
+        gradient_delays=reconstruction.text("gradient_delays", GRADIENT_DELAYS, "none"),
+        check_consistency=reconstruction.flag("check_consistency", True),
+        b1_width=1e-3 * reconstruction.number("smooth_b1_mm", 0.0, above=0) or None,
         correct_receive_field=reconstruction.flag("correct_receive_field", True),
         slices=slices,
         trajectory=trajectory,
         trajectory_units=units,
     )
+
+
+def _path(section: Section, key: str) -> Path | None:
+    """File named by a key, relative to the protocol; the full path replaces it there."""
+    if not section.has(key):
+        return None
+    if not isinstance(section.values[key], str):
+        raise section.error(key, f"must be the name of a file; got {section.values[key]!r}")
+    path = (section.file.parent / section.values[key]).resolve()
+    section.values[key] = str(path)
+    return path
+
+
+def _virtual_coils(section: Section) -> float | None:
+    if not section.has("coil_compression"):
+        return None
+    value = section.number("coil_compression", 0.0, above=0)
+    with section.located("coil_compression"):
+        check_virtual_coils(value)
+    return value
 
 
 def _grid(section: Section) -> Grid:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dictionaries import Dictionary, Grid
+from epgbloch import SignalModel
+from epgbloch._files import Parts
 from jobs.console import Console
 from jobs.dictionary import check_rank, make_dictionary, stored_dictionary
+from jobs.given_maps import GivenMaps, read_given_maps
+from jobs.models import stored_model
 from jobs.options import at_least
-from jobs.outputs import new_folder
+from jobs.outputs import check_folder, new_folder, resumable_folder, versions
 from jobs.protocol import Protocol, load_protocol
+from jobs.report import REPORT, write_report
+from jobs.report_checks import ADVICE, doubtful_signs, late_gradients
+from jobs.report_data import FIGURES, Results, figure_name
+from jobs.report_figures import coil_montage
+from jobs.report_regions import read_labels
+from jobs.report_truth import read_truth
+from jobs.slice_result import SliceResult
 from jobs.slices import (
-    check_mask_place,
+    check_place,
     check_readouts,
     lack_of_signal,
     located,
@@ -25,50 +39,16 @@ from jobs.slices import (
     slice_numbers,
     stack,
 )
-from reconstruction.maps import Maps, write_bids
-from reconstruction.maps_figure import plot_maps
-from reconstruction.pipeline import Reconstruction, reconstruct
-from reconstruction.rawdata import RawData, read_ismrmrd
+from reconstruction.bids import read_bids, write_bids
+from reconstruction.coil_compression import check_virtual_coils
+from reconstruction.maps import Maps
+from reconstruction.maps_figure import display_ranges, plot_maps
+from reconstruction.pipeline import reconstruct
+from reconstruction.rawdata import RawData, read_raw_data
+from reconstruction.trajectory_check import trajectory_difference
 
-# Measured on a phantom: 0.999, with the train of another sequence 0.74. It takes much to get below: a few
-# coefficients fit almost anything; wrong trajectories show in the mask, or leave no region above the noise.
-_DOUBTFUL_CORRELATION = 0.9
-_DOUBTFUL_MASK = 0.95  # of the image
-_ADVICE = "check trajectory, trajectory_units and sequence"
-
-
-@dataclass(frozen=True, eq=False)
-class SliceResult:
-    """Reconstruction of one slice.
-
-    Attributes
-    ----------
-    number : int
-        Number of the slice, counted from 0.
-    maps : Maps
-        The maps; an empty mask where the slice was left empty.
-    reconstruction : Reconstruction or None
-        Maps, solver record and sensitivities; None: the slice was left empty.
-    problem : str
-        Why the slice was left empty.
-    affine : ndarray, shape (4, 4), float64
-        Maps voxel indices (x, y, z, 1) of the slice to millimetres in RAS.
-    seconds : float
-        Time that it took.
-    """
-
-    number: int
-    maps: Maps
-    reconstruction: Reconstruction | None
-    problem: str
-    affine: NDArray[np.float64]
-    seconds: float
-
-    @property
-    def median_correlation(self) -> float:
-        """Median correlation of measured and modelled signal within the mask, which is not empty."""
-        assert self.maps.correlation is not None
-        return float(np.median(self.maps.correlation[self.maps.mask]))
+_ROUNDING = 1e-7  # of the largest singular value, in single precision
+_MOST_VALUES = 64  # in the provenance
 
 
 def run_reconstruct(
@@ -78,35 +58,56 @@ def run_reconstruct(
     out: Path,
     rank: int | None,
     dictionary_path: Path | None,
+    method: str | None = None,
     n_iterations: int | None,
     coil_method: str | None,
+    virtual_coils: float | None = None,
+    sensitivity_path: Path | None = None,
+    b0_path: Path | None = None,
+    gradient_delays: str | None = None,
     mask_path: Path | None,
+    refined: bool = False,
+    roi_path: Path | None = None,
+    truth_path: Path | None = None,
     subject: str,
     force: bool,
     console: Console,
 ) -> list[SliceResult]:
     """Reconstruct the slices of a scan and write their maps, figures and provenance.
 
-    Slices without signal are left empty in the volume.
+    Slices without signal are left empty in the volume. Finished slices are kept beside the folder, in
+    ``<out>.parts``: a run that was killed continues there.
 
     Raises
     ------
     ValueError
-        If the protocol, the scan, the dictionary or the mask is not valid, they do not fit together, or no
-        slice can be reconstructed.
+        If the protocol, the scan, the dictionary or the mask is not valid, they do not fit together, there
+        are slices of a killed run with other settings, or no slice can be reconstructed.
     OSError
         If the folder holds an earlier result and `force` is not set, or cannot be written.
     """
     if not (subject.isascii() and subject.isalnum()):
         raise ValueError(f"--subject {subject}: a BIDS label consists of letters and digits")
     at_least(1, rank=rank, iterations=n_iterations)
+    check_folder(out, "reconstruct", force=force)
     protocol = load_protocol(protocol_path).changed(
-        rank=rank, n_iterations=n_iterations, coil_method=coil_method
+        rank=rank,
+        method=method,
+        n_iterations=n_iterations,
+        coil_method=coil_method,
+        virtual_coils=virtual_coils,
+        sensitivity_path=sensitivity_path,
+        gradient_delays=gradient_delays,
     )
-    scan = read_ismrmrd(scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units)
+    scan = read_raw_data(
+        scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units
+    )
     n_repetitions = check_readouts(scan, protocol)
+    if protocol.virtual_coils is not None:
+        check_virtual_coils(protocol.virtual_coils, scan.n_coils)
     numbers = slice_numbers(scan, protocol)
     ny, nx = scan.matrix
+    masks = None
     if mask_path is not None:
         masks, mask_affine = read_mask(mask_path, (nx, ny, len(numbers)))
     dictionary = None
@@ -115,62 +116,86 @@ def run_reconstruct(
     else:
         with console.step(f"Reading {dictionary_path.name}"):
             dictionary = stored_dictionary(dictionary_path, protocol, rank)
-    with new_folder(out, "reconstruct", force=force, n_bytes=32 * len(numbers) * ny * nx) as output:
-        if n_repetitions > 1:
-            console.notice(f"{n_repetitions} repetitions of the train: assumed to start from equilibrium")
-        checks = _check_slices(scan, numbers, console)
-        order, affine = stack([check.affine for check in checks])
-        orientation_known = all(check.orientation_known for check in checks)
-        if not orientation_known:
-            console.notice(
-                "orientation unknown: the raw data do not say how the slices lie in the patient; the maps "
-                "have voxel sizes, but no left and right"
-            )
-        if mask_path is not None and orientation_known:
-            check_mask_place(mask_path, mask_affine, affine)
-        if dictionary is None:
-            dictionary = make_dictionary(protocol, console)
-        results = []
-        for z, i in enumerate(order):
-            mask = None if mask_path is None else masks[z]
-            results.append(_reconstruct_slice(scan, checks[i], dictionary, protocol, mask, console))
-            if results[-1].problem and len(order) > 1:
-                console.notice(f"slice {numbers[i]} is left empty: {results[-1].problem}")
-        if all(result.reconstruction is None for result in results):
-            advice = f"; if there should be an image, {_ADVICE}" if mask_path is None else ""
-            raise ValueError(f"{scan.path}, slice {results[0].number}: {results[0].problem}{advice}")
-        output.provenance.update(_provenance(scan, protocol, dictionary, results))
-        output.provenance["dictionary"]["file"] = dictionary_path and dictionary_path.name
-        output.provenance["mask"] = mask_path and mask_path.name
-        output.provenance["orientation_known"] = orientation_known
-        write_bids(
-            output.path,
-            [result.maps for result in results],
-            affine=affine,
-            subject=subject,
-            provenance=output.provenance,
-            orientation_known=orientation_known,
+    model = _model(protocol, dictionary, dictionary_path) if refined else None
+    if n_repetitions > 1:
+        console.notice(f"{n_repetitions} repetitions of the train: assumed to start from equilibrium")
+    checks = _check_slices(scan, numbers, console)
+    order, affine = stack([check.affine for check in checks])
+    checks = [checks[i] for i in order]
+    orientation_known = all(check.orientation_known for check in checks)
+    if not orientation_known:
+        console.notice(
+            "orientation unknown: the raw data do not say how the slices lie in the patient; the maps "
+            "have voxel sizes, but no left and right"
         )
-        maps = sorted(path.relative_to(output.path) for path in output.path.glob("sub-*/*/*.nii.gz"))
-        (output.path / "figures").mkdir()
-        figures = []
-        for result in results:
-            if result.reconstruction is None:
-                continue
-            figures.append(Path("figures", f"slice-{result.number:02d}.png"))
-            plot_maps(
-                output.path / figures[-1],
-                result.maps,
-                affine=result.affine,
-                title=f"{scan_path.name}, slice {result.number}",
+    if mask_path is not None and orientation_known:
+        check_place("--mask", mask_path, mask_affine, affine)
+    known_affine = affine if orientation_known else None
+    if protocol.trajectory is not None:
+        _compare_trajectories(scan, numbers[0], console)
+    if b0_path is not None:
+        with located(scan, numbers[0]):
+            _ = scan.acquisition(numbers[0]).sample_times
+    given = read_given_maps(
+        scan, len(numbers), known_affine, sensitivity_path=protocol.sensitivity_path, b0_path=b0_path
+    )
+    shape = (nx, ny, len(numbers))
+    labels = None if roi_path is None else read_labels(roi_path, shape, known_affine)
+    truth = None if truth_path is None else read_truth(truth_path, shape, known_affine)
+    if dictionary is None:
+        dictionary = make_dictionary(protocol, console)
+    job = _Job(scan, protocol, dictionary, checks, masks, model, given)
+    with resumable_folder(
+        out, "reconstruct", job.identity(), force=force, n_bytes=64 * len(numbers) * ny * nx
+    ) as parts:
+        results = job.run(parts, console)
+        with new_folder(out, "reconstruct", force=force) as output:
+            output.provenance.update(_provenance(job, results))
+            output.provenance["dictionary"]["file"] = dictionary_path and dictionary_path.name
+            for name, path in (
+                ("mask", mask_path),
+                ("sensitivities", protocol.sensitivity_path),
+                ("b0_map", b0_path),
+                ("roi", roi_path),
+                ("truth", truth_path),
+            ):
+                output.provenance[name] = path and path.resolve().name
+            output.provenance["orientation_known"] = orientation_known
+            write_bids(
+                output.path,
+                [result.maps for result in results],
+                affine=affine,
+                subject=subject,
+                provenance=output.provenance,
                 orientation_known=orientation_known,
             )
-        (output.path / ".bidsignore").write_text("figures/\nprovenance.json\n", encoding="utf-8")
+            _draw(output.path / FIGURES, results, orientation_known, scan_path.name, console)
+            report = Results(output.path, read_bids(output.path), output.provenance)
+            write_report(
+                report, output.path / REPORT, labels=labels, truth=truth, force=False, console=console
+            )
+            with (output.path / ".bidsignore").open("a", encoding="utf-8") as file:
+                file.write("figures/\nprovenance.json\nreport*\n")
+            files = sorted(path.relative_to(output.path) for path in output.path.glob("sub-*/*/*.nii.gz"))
+            files += sorted(path.relative_to(output.path) for path in output.path.glob("report*"))
     _report(results, console)
     _warn_of_doubtful(results, mask_path is None, console)
-    for path in (*maps, *figures):
+    for path in files:
         console.result(f"wrote {out / path}")
     return results
+
+
+def _model(protocol: Protocol, dictionary: Dictionary | None, path: Path | None) -> SignalModel:
+    """Model that refines the maps: that of the protocol, or else the one that made the stored dictionary."""
+    if dictionary is None or protocol.model_given:
+        return protocol.model
+    model = stored_model(dictionary)
+    if model is None:
+        raise ValueError(
+            f"--refine: {path} does not say what model made it; name it in the protocol (engine or "
+            "surrogate), or leave --refine out"
+        )
+    return model
 
 
 @dataclass(frozen=True)
@@ -193,100 +218,241 @@ def _check_slices(scan: RawData, numbers: list[int], console: Console) -> list[_
                 problem = lack_of_signal(acquisition)
             checks.append(_SliceCheck(number, acquisition.affine, acquisition.orientation_known, problem))
             progress(i + 1, len(numbers))
+    if not scan.noise_rows.size:
+        console.notice("no noise readouts in the raw data: the coils are not prewhitened")
     if all(check.problem for check in checks):
         raise ValueError(f"{scan.path}, slice {numbers[0]}: {checks[0].problem}")
     return checks
 
 
-def _reconstruct_slice(
-    scan: RawData,
-    check: _SliceCheck,
-    dictionary: Dictionary,
-    protocol: Protocol,
-    mask: NDArray[np.bool_] | None,
-    console: Console,
-) -> SliceResult:
-    """Maps of a slice. One that cannot be reconstructed is left empty, so that the others are not lost."""
-    start = time.perf_counter()
-    problem = check.problem
-    if problem is None and mask is not None and not mask.any():
-        problem = "the mask is empty there"
-    if problem is None:
-        with console.step(f"Slice {check.number}: {scan.n_coils} coils, rank {dictionary.rank}") as progress:
-            try:
-                result = reconstruct(
-                    scan.acquisition(check.number),
-                    dictionary,
-                    coil_method=protocol.coil_method,
-                    n_iterations=protocol.n_iterations,
-                    mask=mask,
-                    correct_receive_field=protocol.correct_receive_field,
-                    progress=progress,
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What is to be reconstructed: everything that the maps depend on.
+
+    Attributes
+    ----------
+    checks : list of _SliceCheck
+        The slices in the order of the volume.
+    masks : ndarray, shape (n_slices, ny, nx), bool, or None
+        Voxels to match, in the same order; None: estimated.
+    model : SignalModel or None
+        What refines the maps; None: they are those of the atoms.
+    given : GivenMaps
+        Maps that are not estimated.
+    """
+
+    scan: RawData
+    protocol: Protocol
+    dictionary: Dictionary
+    checks: list[_SliceCheck]
+    masks: NDArray[np.bool_] | None
+    model: SignalModel | None
+    given: GivenMaps
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of `reconstruct`; fit JSON."""
+        return {
+            "n_iterations": self.protocol.n_iterations,
+            "coil_method": self.protocol.coil_method,
+            "virtual_coils": self.protocol.virtual_coils,
+            "correct_gradient_delays": self.protocol.gradient_delays == "estimate",
+            "check_consistency": self.protocol.check_consistency,
+            "b1_width": self.protocol.b1_width,
+            "correct_receive_field": self.protocol.correct_receive_field,
+        }
+
+    @property
+    def refined_with(self) -> dict[str, Any] | None:
+        """Settings of the model that refines the maps; fit JSON."""
+        return None if self.model is None else self.model.settings()
+
+    @cached_property
+    def scan_digest(self) -> str:
+        """SHA-256 of the raw data."""
+        with self.scan.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that a finished slice depends on."""
+        dictionary = self.dictionary
+        tissue = dictionary.grid[np.arange(dictionary.n_atoms)]
+        atoms = (tissue.t1, tissue.t2, tissue.b1, tissue.off_resonance)
+        return {
+            "scan": self.scan_digest,
+            "protocol": self.protocol.text,
+            "method": self.protocol.method,
+            "options": self.options,
+            "refined_with": self.refined_with,
+            "dictionary": _digest(*atoms, dictionary.basis, dictionary.coefficients, dictionary.norms),
+            "mask": None if self.masks is None else _digest(self.masks),
+            "given": [_digest(*self.given.of_slice(z).values()) for z in range(len(self.checks))],
+            **versions(),
+        }
+
+    def run(self, parts: Parts, console: Console) -> list[SliceResult]:
+        """Results of the slices in the order of the volume; finished ones come from the parts.
+
+        A slice that cannot be reconstructed is left empty, so that the others are not lost.
+
+        Raises
+        ------
+        ValueError
+            If no slice can be reconstructed.
+        """
+        found = {check.number: self._finished(parts, check) for check in self.checks}
+        n_found = sum(result is not None for result in found.values())
+        if n_found:
+            console.notice(f"{n_found} of {len(found)} slices are found in {parts.folder}")
+        results = []
+        for z, check in enumerate(self.checks):
+            result = found.pop(check.number)
+            if result is None:
+                result = self._reconstructed(z, console)
+                if not result.problem:
+                    parts.write(_part(check), result.to_arrays())
+            results.append(result)
+            if result.problem and len(self.checks) > 1:
+                console.notice(f"slice {check.number} is left empty: {result.problem}")
+            elif result.record.get("n_dead_coils"):
+                console.notice(
+                    f"slice {check.number}: {result.record['n_dead_coils']} coil(s) without signal or noise "
+                    "left out"
                 )
-            except ValueError as error:
-                problem = str(error)
-    seconds = time.perf_counter() - start
-    if problem is not None:
-        empty = _empty_maps(scan.matrix, dictionary)
-        return SliceResult(check.number, empty, None, problem, check.affine, seconds)
-    if result.n_dead_coils:
+            if late := late_gradients(result.record):
+                console.notice(f"slice {check.number}: {late[0].lower()}{late[1:]}")
+        if all(result.problem for result in results):
+            advice = f"; if there should be an image, {ADVICE}" if self.masks is None else ""
+            raise ValueError(f"{self.scan.path}, slice {results[0].number}: {results[0].problem}{advice}")
+        return results
+
+    def _finished(self, parts: Parts, check: _SliceCheck) -> SliceResult | None:
+        """Slice of an earlier run; None if there is none, or a damaged one."""
+        arrays = parts.read(_part(check))
+        return None if arrays is None else SliceResult.from_arrays(check.number, check.affine, arrays)
+
+    def _reconstructed(self, z: int, console: Console) -> SliceResult:
+        check, mask = self.checks[z], None if self.masks is None else self.masks[z]
+        problem = check.problem
+        if problem is None and mask is not None and not mask.any():
+            problem = "the mask is empty there"
+        if problem is None:
+            start = time.perf_counter()
+            title = f"Slice {check.number}: {self.scan.n_coils} coils, rank {self.dictionary.rank}"
+            if len(self.checks) > 1:
+                title = f"{title} ({z + 1} of {len(self.checks)})"
+            with console.step(title) as progress:
+                try:
+                    result = reconstruct(
+                        self.scan.acquisition(check.number),
+                        self.dictionary,
+                        admm=self.protocol.admm,
+                        refine_with=self.model,
+                        mask=mask,
+                        progress=progress,
+                        **self.given.of_slice(z),
+                        **self.options,
+                    )
+                except ValueError as error:
+                    problem = str(error)
+        if problem is not None:
+            empty = _empty_maps(self.scan.matrix)
+            return SliceResult(check.number, empty, check.affine, problem)
+        return SliceResult.of(check.number, check.affine, result, time.perf_counter() - start)
+
+
+def _compare_trajectories(scan: RawData, number: int, console: Console) -> None:
+    """Say how the trajectory of the protocol differs from that of the raw data, where these have one."""
+    try:
+        own = replace(scan, trajectory=None).acquisition(number)
+    except ValueError:  # there is none, or it is in other units
+        return
+    difference = trajectory_difference(scan.acquisition(number).trajectory, own.trajectory, scan.matrix)
+    if difference:
         console.notice(
-            f"slice {check.number}: {result.n_dead_coils} coil(s) without signal or noise left out"
+            f"the trajectory of the protocol, which is used, differs from that of {scan.path}: {difference}"
         )
-    return SliceResult(check.number, result.maps, result, "", check.affine, seconds)
 
 
-def _empty_maps(matrix: tuple[int, int], dictionary: Dictionary) -> Maps:
+def _part(check: _SliceCheck) -> str:
+    return f"slice-{check.number:04d}"
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _empty_maps(matrix: tuple[int, int]) -> Maps:
     zero = np.zeros(matrix, dtype=np.float32)
-    b1 = zero if dictionary.grid.b1.size > 1 else None
-    return Maps(zero, zero, zero.astype(np.complex64), mask=zero > 0, b1=b1, correlation=zero)
+    return Maps(zero, zero, zero.astype(np.complex64), mask=zero > 0)
 
 
-def _provenance(
-    scan: RawData, protocol: Protocol, dictionary: Dictionary, results: list[SliceResult]
-) -> dict[str, Any]:
-    error = dictionary.truncation_error
+def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
+    dictionary, error = job.dictionary, job.dictionary.truncation_error
     return {
-        "scan": scan.path.name,
-        "protocol": protocol.text,
-        "sequence_sha256": protocol.sequence.fingerprint(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "scan": job.scan.path.name,
+        "scan_sha256": job.scan_digest,
+        "protocol": job.protocol.text,
+        "sequence_sha256": job.protocol.sequence.fingerprint(),
         "dictionary": {
             "n_atoms": dictionary.n_atoms,
             "grid": dictionary.grid.to_dict() if isinstance(dictionary.grid, Grid) else None,
             "rank": dictionary.rank,
             "relative_truncation_error": None if error is None else error._asdict(),
+            "relative_singular_values": _singular_values(dictionary),
             "model": dictionary.model,
         },
-        "n_iterations": protocol.n_iterations,
-        "coil_method": protocol.coil_method,
-        "correct_receive_field": protocol.correct_receive_field,
-        "slices": [_slice_provenance(result) for result in results],
+        "method": job.protocol.method,
+        **job.options,
+        "refined_with": job.refined_with,
+        "slices": [result.provenance() for result in results],
     }
 
 
-def _slice_provenance(result: SliceResult) -> dict[str, Any]:
-    if result.reconstruction is None:
-        return {"slice": result.number, "n_voxels": 0, "left_empty": result.problem}
-    return {
-        "slice": result.number,
-        "n_voxels": int(result.maps.mask.sum()),
-        "median_correlation": result.median_correlation,
-        "n_dead_coils": result.reconstruction.n_dead_coils,
-        "receive_field_degree": result.reconstruction.receive_field_degree,
-        "relative_residuals": result.reconstruction.inversion.residuals.tolist(),
-        "converged": result.reconstruction.inversion.converged,
-    }
+def _singular_values(dictionary: Dictionary) -> list[float] | None:
+    """Singular values over the largest one, as far as they stand out from rounding."""
+    if dictionary.singular_values is None:
+        return None
+    values = dictionary.singular_values / dictionary.singular_values[0]
+    n_shown = max(dictionary.rank + 1, np.count_nonzero(values > _ROUNDING))
+    return [float(value) for value in values[: min(n_shown, _MOST_VALUES)]]
+
+
+def _draw(
+    folder: Path, results: list[SliceResult], orientation_known: bool, scan: str, console: Console
+) -> None:
+    """Draw maps and coil sensitivities of the slices into a new folder."""
+    folder.mkdir()
+    drawn = [result for result in results if not result.problem]
+    ranges = display_ranges([result.maps for result in drawn])
+    with console.step(f"Drawing {len(drawn)} slice(s)") as progress:
+        for i, result in enumerate(drawn):
+            plot_maps(
+                folder / figure_name("slice", result.number),
+                result.maps,
+                affine=result.affine,
+                orientation_known=orientation_known,
+                ranges=ranges,
+                title=f"{scan}, slice {result.number}",
+            )
+            coil_montage(folder / figure_name("coils", result.number), result.coils, result.affine)
+            progress(i + 1, len(drawn))
 
 
 def _report(results: list[SliceResult], console: Console) -> None:
     rows = []
     for result in results:
-        number, voxels, seconds = f"{result.number}", f"{result.maps.mask.sum()}", f"{result.seconds:.1f} s"
-        if result.reconstruction is None:
-            rows.append((number, voxels, "-", "-", "-", seconds))
+        number, voxels = f"{result.number}", f"{result.maps.mask.sum()}"
+        if result.problem:
+            rows.append((number, voxels, "-", "-", "-", "-"))
             continue
-        residuals = result.reconstruction.inversion.residuals
-        correlation = f"{result.median_correlation:.4f}"
+        residuals = result.record["relative_residuals"]
+        correlation, seconds = f"{result.median_correlation:.4f}", f"{result.record['seconds']:.1f} s"
         rows.append((number, voxels, f"{len(residuals) - 1}", f"{residuals[-1]:.2g}", correlation, seconds))
     columns = ("slice", "voxels", "iterations", "residual", "median correlation", "time")
     console.table(columns, rows)
@@ -296,12 +462,7 @@ def _warn_of_doubtful(results: list[SliceResult], mask_estimated: bool, console:
     """Say which slices look like the result of a wrong trajectory or sequence."""
     signs = []
     for result in results:
-        if result.reconstruction is None:
-            continue
-        if result.median_correlation < _DOUBTFUL_CORRELATION:
-            signs.append(f"median correlation {result.median_correlation:.2f} in slice {result.number}")
-        if mask_estimated and result.maps.mask.mean() > _DOUBTFUL_MASK:
-            covered = 100 * result.maps.mask.mean()
-            signs.append(f"the mask covers {covered:.0f} % of the image in slice {result.number}")
+        if not result.problem:
+            signs += doubtful_signs(result.provenance(), result.maps, mask_estimated)
     if signs:
-        console.notice(f"doubtful result ({'; '.join(signs)}): {_ADVICE}")
+        console.notice(f"doubtful result ({'; '.join(signs)}): {ADVICE}")

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +140,40 @@ def read_mask(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.bool_
     ValueError
         If the image cannot be read, has another shape, is empty or holds other values.
     """
+    values, affine = read_volume("--mask", path, shape)
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(f"--mask {path}: must hold only 0 and 1; compare it with a threshold first")
+    if not values.any():
+        raise ValueError(f"--mask {path}: is empty; mark the voxels to match with 1")
+    return values.astype(bool), affine
+
+
+def read_volume(
+    option: str, path: Path, shape: tuple[int, int, int]
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Read a NIfTI image that was drawn on maps.
+
+    Parameters
+    ----------
+    option : str
+        Option of the command line, for messages.
+    path : Path
+        The image, axes (x, y, z).
+    shape : tuple of int
+        Shape (nx, ny, n_slices) of the maps.
+
+    Returns
+    -------
+    values : ndarray, shape (n_slices, ny, nx)
+        Slices in the order of the maps.
+    affine : ndarray, shape (4, 4), float64
+        That of the image.
+
+    Raises
+    ------
+    ValueError
+        If the image cannot be read or has another shape.
+    """
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
@@ -146,24 +181,24 @@ def read_mask(path: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.bool_
         image = nib.nifti1.load(path)
         values = np.asarray(image.dataobj)
     except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise ValueError(f"--mask {path}: cannot be read as NIfTI image (.nii, .nii.gz): {error}") from error
+        raise ValueError(
+            f"{option} {path}: cannot be read as NIfTI image (.nii, .nii.gz): {error}"
+        ) from error
     if values.shape != shape:
         raise ValueError(
-            f"--mask {path}: has shape {values.shape}; the maps have (nx, ny, n_slices) = {shape}: draw it "
+            f"{option} {path}: has shape {values.shape}; the maps have (nx, ny, n_slices) = {shape}: draw it "
             "on maps of this scan"
         )
-    if not np.isin(values, (0, 1)).all():
-        raise ValueError(f"--mask {path}: must hold only 0 and 1; compare it with a threshold first")
-    if not values.any():
-        raise ValueError(f"--mask {path}: is empty; mark the voxels to match with 1")
-    return values.T.astype(bool), np.asarray(image.affine)
+    return values.T, np.asarray(image.affine)
 
 
-def check_mask_place(path: Path, mask_affine: NDArray[np.float64], affine: NDArray[np.float64]) -> None:
-    """Raise a ValueError unless a mask lies where the maps do."""
-    if not np.allclose(mask_affine, affine, rtol=0, atol=_AFFINE_TOLERANCE):
-        ours, theirs = (np.round(matrix[:3], 3).tolist() for matrix in (mask_affine, affine))
+def check_place(
+    option: str, path: Path, image_affine: NDArray[np.float64], affine: NDArray[np.float64]
+) -> None:
+    """Raise a ValueError unless an image lies where the maps do."""
+    if not np.allclose(image_affine, affine, rtol=0, atol=_AFFINE_TOLERANCE):
+        ours, theirs = (np.round(matrix[:3], 3).tolist() for matrix in (image_affine, affine))
         raise ValueError(
-            f"--mask {path}: lies or is oriented otherwise (affine {ours}) than the maps ({theirs}); "
+            f"{option} {path}: lies or is oriented otherwise (affine {ours}) than the maps ({theirs}); "
             "resample it to them"
         )

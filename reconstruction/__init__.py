@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
+    from reconstruction.bids import BidsMaps, read_bids, write_bids
+    from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
+    from reconstruction.gradient_delays import GradientDelays, estimate_gradient_delays
     from reconstruction.inversion import Inversion, low_rank_inversion
     from reconstruction.linops import as_linop, as_preconditioner
-    from reconstruction.maps import Maps, write_bids
+    from reconstruction.maps import Maps
     from reconstruction.maps_figure import plot_maps
     from reconstruction.memory import MemoryEstimate, memory_estimate
     from reconstruction.operators import SubspaceEncoding
@@ -22,21 +25,36 @@ if TYPE_CHECKING:
     from reconstruction.phantom_simulation import simulate_acquisition
     from reconstruction.phantom_templates import analytic_head, mni152_head
     from reconstruction.pipeline import Reconstruction, reconstruct
-    from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
+    from reconstruction.preparation import Preparation, prepare
+    from reconstruction.rawdata import (
+        RawData,
+        RawDataError,
+        read_ismrmrd,
+        read_raw_data,
+        read_twix,
+        write_ismrmrd,
+    )
     from reconstruction.receive_field import estimate_receive_field
+    from reconstruction.sensitivity_check import check_sensitivities
+    from reconstruction.sensitivity_files import read_sensitivities
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
+        cartesian_lines,
         density_compensation,
         golden_angle_radial,
         variable_density_spiral,
     )
+    from reconstruction.trajectory_check import TrajectoryCheck, check_trajectory
 
 _MODULES = {
     "acquisition": ("Acquisition",),
+    "bids": ("BidsMaps", "read_bids", "write_bids"),
+    "coil_compression": ("Compression", "compress_coils"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
+    "gradient_delays": ("GradientDelays", "estimate_gradient_delays"),
     "inversion": ("Inversion", "low_rank_inversion"),
+    "maps": ("Maps",),
     "linops": ("as_linop", "as_preconditioner"),
-    "maps": ("Maps", "write_bids"),
     "maps_figure": ("plot_maps",),
     "memory": ("MemoryEstimate", "memory_estimate"),
     "operators": ("SubspaceEncoding",),
@@ -45,44 +63,71 @@ _MODULES = {
     "phantom_simulation": ("simulate_acquisition",),
     "phantom_templates": ("analytic_head", "mni152_head"),
     "pipeline": ("Reconstruction", "reconstruct"),
-    "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
+    "preparation": ("Preparation", "prepare"),
+    "rawdata": (
+        "RawData",
+        "RawDataError",
+        "read_ismrmrd",
+        "read_raw_data",
+        "read_twix",
+        "write_ismrmrd",
+    ),
     "receive_field": ("estimate_receive_field",),
+    "sensitivity_check": ("check_sensitivities",),
+    "sensitivity_files": ("read_sensitivities",),
     "trajectory": (
         "GOLDEN_ANGLE",
+        "cartesian_lines",
         "density_compensation",
         "golden_angle_radial",
         "variable_density_spiral",
     ),
+    "trajectory_check": ("TrajectoryCheck", "check_trajectory"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "GOLDEN_ANGLE",
     "Acquisition",
+    "BidsMaps",
+    "Compression",
+    "GradientDelays",
     "Inversion",
     "Maps",
     "MemoryEstimate",
     "Phantom",
+    "Preparation",
     "RawData",
     "RawDataError",
     "Reconstruction",
     "SubspaceEncoding",
+    "TrajectoryCheck",
     "adaptive_combine",
     "analytic_head",
     "as_linop",
     "as_preconditioner",
     "b1_map",
     "birdcage_sensitivities",
+    "cartesian_lines",
+    "check_sensitivities",
+    "check_trajectory",
     "coil_images",
+    "compress_coils",
     "density_compensation",
     "espirit",
+    "estimate_gradient_delays",
     "estimate_receive_field",
     "golden_angle_radial",
     "low_rank_inversion",
     "memory_estimate",
     "mni152_head",
     "plot_maps",
+    "prepare",
+    "read_bids",
     "read_ismrmrd",
+    "read_raw_data",
+    "read_sensitivities",
+    "read_twix",
     "reconstruct",
     "simulate_acquisition",
     "variable_density_spiral",

@@ -8,8 +8,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-# Trajectories corrected for gradient delays overshoot the edge slightly, wrong units overshoot it by far.
-_LARGEST_FREQUENCY = 0.505
+LARGEST_FREQUENCY = 0.505
+"""Largest component of a trajectory [cycles per pixel]. Corrected for gradient delays, it overshoots the edge
+slightly; in wrong units by far."""
 # A coil with less than this fraction of the largest noise variance is dead: no receiver gains differ by 1e5.
 _DEAD_COIL = 1e-10
 # Smallest eigenvalue of the noise correlation; linearly dependent coils give 1e-13 or less in complex64.
@@ -44,6 +45,8 @@ class Acquisition:
         R, A, S, pixel ``(nx // 2, ny // 2)`` on the isocentre, slices stacked along S by `slice_index`.
     orientation_known : bool
         Whether `affine` tells where the slice lies in the patient. Default: whether it was given.
+    dwell_time : float or None
+        Time between two samples of a readout [s], > 0; None: not known.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class Acquisition:
     slice_thickness: float = 5e-3
     affine: NDArray[np.float64] = None  # type: ignore[assignment]  # filled in from the geometry
     orientation_known: bool = None  # type: ignore[assignment]  # filled in
+    dwell_time: float | None = None
 
     def __post_init__(self) -> None:
         self._convert()
@@ -101,6 +105,8 @@ class Acquisition:
     def _check_geometry(self) -> None:
         if self.slice_index != int(self.slice_index) or self.slice_index < 0:
             raise ValueError(f"slice_index={self.slice_index} must be an integer >= 0")
+        if self.dwell_time is not None and not 0 < self.dwell_time < np.inf:
+            raise ValueError(f"dwell_time={self.dwell_time} must be a positive time in seconds, or None")
         affine = self.affine
         if affine.shape != (4, 4) or not np.isfinite(affine).all():
             raise ValueError(f"affine must be a finite (4, 4) array; got shape {affine.shape}:\n{affine}")
@@ -126,6 +132,29 @@ class Acquisition:
     def pixel_size(self) -> tuple[float, float]:
         """Pixel size (dy, dx) [m]."""
         return self.fov[0] / self.matrix[0], self.fov[1] / self.matrix[1]
+
+    @property
+    def sample_times(self) -> NDArray[np.float64]:
+        """Times of the samples of a readout from that next to the centre of k-space [s], shape (n_samples,).
+
+        Raises
+        ------
+        ValueError
+            If `dwell_time` is None, or the readouts pass the centre at different samples.
+        """
+        if self.dwell_time is None:
+            raise ValueError(
+                "the dwell time of the readouts is not known (dwell_time, sample_time_us of ISMRMRD), "
+                "so off-resonance cannot be corrected; set it in the raw data, or leave the B0 map out"
+            )
+        centre = np.linalg.norm(self.trajectory, axis=-1).argmin(axis=-1)
+        if np.ptp(centre) > 1:  # delays of the gradients may move it by one
+            raise ValueError(
+                f"readouts pass the centre of k-space at samples {centre.min()} to {centre.max()}; the times "
+                "of the samples must be the same in all of them to correct off-resonance"
+            )
+        times = self.dwell_time * (np.arange(self.n_samples) - int(np.median(centre)))
+        return np.asarray(times, dtype=np.float64)
 
     @property
     def dead_coils(self) -> NDArray[np.bool_]:
@@ -222,8 +251,8 @@ def _check_kspace(kspace: NDArray[np.complex64]) -> None:
     if not finite.all():
         readout, sample, coil = np.argwhere(~finite.transpose(1, 2, 0))[0]
         raise ValueError(
-            f"kspace is {kspace[coil, readout, sample]} at readout {readout}, sample {sample}, coil {coil}; "
-            "it must be finite: remove or replace the readout"
+            f"kspace is {kspace[coil, readout, sample]!s} at readout {readout}, sample {sample}, coil {coil};"
+            " it must be finite: remove or replace the readout"
         )
 
 
@@ -241,8 +270,8 @@ def _check_trajectory(trajectory: NDArray[np.float32], readouts_and_samples: tup
             "it must be finite"
         )
     largest = np.abs(trajectory).max(axis=-1)
-    if largest.max() > _LARGEST_FREQUENCY:
-        readout, sample = np.argwhere(largest > _LARGEST_FREQUENCY)[0]
+    if largest.max() > LARGEST_FREQUENCY:
+        readout, sample = np.argwhere(largest > LARGEST_FREQUENCY)[0]
         raise ValueError(
             f"trajectory is {trajectory[readout, sample]} at readout {readout}, sample {sample} (largest "
             f"component of all {largest.max():.4g}); it must lie within [-0.5, 0.5] cycles per pixel: "
@@ -260,4 +289,6 @@ def _check_noise(noise: NDArray[np.complex64], n_coils: int) -> None:
     finite = np.isfinite(noise)
     if not finite.all():
         sample, coil = np.argwhere(~finite.T)[0]
-        raise ValueError(f"noise is {noise[coil, sample]} at sample {sample}, coil {coil}; it must be finite")
+        raise ValueError(
+            f"noise is {noise[coil, sample]!s} at sample {sample}, coil {coil}; it must be finite"
+        )

@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.colors import Normalize
 from numpy.typing import ArrayLike, NDArray
 
+from reconstruction.colours import COLOUR_MAPS, relaxation_norm
 from reconstruction.maps import Maps
+from reconstruction.slice_drawing import Column, draw_columns
 
-_BACKGROUND = "black"
-_FOREGROUND = "0.92"
+_SHOWN = (
+    # title, unit, field of Maps, factor to the unit, colours
+    ("T1", "ms", "t1", 1e3, COLOUR_MAPS["lipari"]),
+    ("T2", "ms", "t2", 1e3, COLOUR_MAPS["navia"]),
+    ("Proton density", "a.u.", "pd", 1.0, "gray"),
+    ("B1", "%", "b1", 100.0, "cividis"),
+)
 
 
-@dataclass(frozen=True)
-class _Quantity:
-    """One column of the figure: images in display units, with colours and their range."""
+def display_ranges(slices: Sequence[Maps]) -> dict[str, tuple[float, float]]:
+    """Return the range of colours of T1, T2 [s] and B1 that suits several slices, by field of `Maps`.
 
-    title: str
-    unit: str
-    colours: str
-    result: NDArray[np.float64]
-    truth: NDArray[np.float64] | None
-    limits: tuple[float, float]
+    Ranges resist outliers: T1 and T2 reach from 0 to 2.5 times the median (fluid saturates) or the 99th
+    percentile, whatever is less, B1 from the 1st to the 99th percentile. Proton density has a scale of its
+    own in each slice.
+
+    Parameters
+    ----------
+    slices : sequence of Maps
+        At least one with voxels in its mask.
+    """
+    ranges = {}
+    for name in ("t1", "t2", "b1"):
+        images = [(getattr(maps, name), maps.mask) for maps in slices]
+        if all(image is not None for image, _ in images):
+            values = np.concatenate([image[mask] for image, mask in images]).astype(np.float64)
+            ranges[name] = _range(name, values)
+    return ranges
+
+
+def _range(name: str, values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = (float(value) for value in np.percentile(values, [1, 99]))
+    if name in ("t1", "t2"):
+        return 0.0, min(high, 2.5 * float(np.median(values)))
+    if name == "pd":
+        low = 0.0
+    if high <= low:  # a constant map
+        margin = 0.01 * high or 1.0
+        low, high = low - margin, high + margin
+    return low, high
 
 
 def plot_maps(
@@ -39,6 +63,7 @@ def plot_maps(
     affine: ArrayLike,
     orientation_known: bool = True,
     truth: Maps | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
     title: str = "",
 ) -> Path:
     """Draw T1, T2, proton density and, if known, B1 of one slice into a PNG file.
@@ -48,8 +73,9 @@ def plot_maps(
     is scaled so that its median ratio to the truth is 1. Axes are in millimetres from the centre of the
     image; letters name the directions in the patient (R, L, A, P, S, I), R, A and S right and up.
 
-    Ranges resist outliers: T1 and T2 end at 2.5 times the median (fluid saturates), the others at the 1st and
-    99th percentile, errors at the 90th percentile of their magnitude, between 5 and 50 percent.
+    T1 is drawn in the colours lipari and T2 in navia, on the scale of `relaxation_norm`, as recommended for
+    relaxometry (`reconstruction.colours`). Ranges are those of `display_ranges`; errors end at the 90th
+    percentile of their magnitude, between 5 and 50 percent.
 
     Parameters
     ----------
@@ -63,6 +89,9 @@ def plot_maps(
         False where the affine does not tell where the slice lies in the patient: the letters are left out.
     truth : Maps or None
         Known maps of the same slice.
+    ranges : mapping, optional
+        Ranges of colours as of `display_ranges`, to draw several slices alike; None: those of this slice, or
+        of the truth.
     title : str
         Heading of the figure.
 
@@ -87,34 +116,57 @@ def plot_maps(
             f"truth (shape {truth.mask.shape}) and maps (shape {maps.mask.shape}) must have one shape and "
             "masks that overlap"
         )
-    columns = _quantities(maps, truth)
+    columns = _quantities(maps, truth, ranges or {})
     rows = ["result"] if truth is None else ["truth", "result", "error"]
     shown = maps.mask if truth is None else maps.mask | truth.mask
-    (left, right), (bottom, top) = _limits(shown, affine)
-    panel_height = np.clip(2.4 * (top - bottom) / (right - left), 1.2, 4.8)
-    size = (3.1 * len(columns) + 0.5, (panel_height + 0.1) * len(rows) + 0.9)
-    figure = Figure(figsize=size, facecolor=_BACKGROUND, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
-    axes[0, 0].set(xlim=(left, right), ylim=(bottom, top))
-    for axes_column, quantity in zip(axes.T, columns, strict=True):
-        _draw_column(figure, dict(zip(rows, axes_column, strict=True)), quantity, affine)
-        axes_column[0].set_title(quantity.title, color=_FOREGROUND, fontsize=13)
-        axes_column[-1].set_xlabel("mm", color=_FOREGROUND)
-    if orientation_known:
-        letters = _oriented(maps.mask, affine)[1:]
-        for ax in axes.flat:
-            if ax.images:
-                _name_directions(ax, *letters)
-    for row, axes_row in zip(rows, axes, strict=True):
-        axes_row[0].set_ylabel(f"{row}\nmm" if truth is not None else "mm", color=_FOREGROUND)
-    if title:
-        figure.suptitle(title, color=_FOREGROUND, fontsize=14)
-    _save(figure, path)
+    draw_columns(path, columns, rows, shown, affine, orientation_known, title)
     return path
 
 
-def _quantities(maps: Maps, truth: Maps | None) -> list[_Quantity]:
+def plot_quality(
+    path: str | Path,
+    maps: Maps,
+    *,
+    affine: ArrayLike,
+    orientation_known: bool = True,
+    title: str = "",
+) -> Path:
+    """Draw what tells how far the maps of a slice are to be trusted into a PNG file.
+
+    That is the correlation of measured and modelled signal, and the standard errors that the maps hold, in
+    percent of the map. Ranges end at the 1st percentile (correlation) and the 99th (standard errors).
+    Parameters are those of `plot_maps`.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty or the maps hold neither correlation nor standard errors.
+    OSError
+        If the file cannot be written.
+    """
+    columns = []
+    if maps.correlation is not None:
+        image = _masked(maps.correlation, maps.mask)
+        low = min(float(np.nanpercentile(image, 1)), 0.999) if maps.mask.any() else 0.0
+        norm = Normalize(low, 1.0)
+        columns.append(Column("Correlation", "", "magma", image, None, norm, "min"))
+    for title_, _, name, _, _ in _SHOWN:
+        errors = getattr(maps, f"{name}_std", None)
+        if errors is not None:
+            image = _masked(100 * errors / np.where(maps.mask, getattr(maps, name), 1), maps.mask)
+            known = image[np.isfinite(image)]
+            norm = Normalize(0.0, float(np.percentile(known, 99)) if known.any() else 1.0)
+            columns.append(Column(f"Standard error of {title_}", "%", "viridis", image, None, norm, "max"))
+    if not (maps.mask.any() and columns):
+        raise ValueError(
+            "maps must hold voxels, and correlation or standard errors; there is nothing to draw"
+        )
+    affine = np.asarray(affine, dtype=np.float64)
+    draw_columns(Path(path), columns, ["result"], maps.mask, affine, orientation_known, title)
+    return Path(path)
+
+
+def _quantities(maps: Maps, truth: Maps | None, ranges: Mapping[str, tuple[float, float]]) -> list[Column]:
     """Columns of the figure; values outside the masks are NaN."""
     pd_scale = 1.0
     if truth is not None:
@@ -122,124 +174,25 @@ def _quantities(maps: Maps, truth: Maps | None) -> list[_Quantity]:
         if maps.pd[both].any():
             pd_scale = float(np.median(np.abs(maps.pd[both] / truth.pd[both])))
     columns = []
-    for title, unit, colours, name, factor in (
-        ("T1", "ms", "inferno", "t1", 1e3),
-        ("T2", "ms", "viridis", "t2", 1e3),
-        ("Proton density", "a.u.", "gray", "pd", 1 / pd_scale),
-        ("B1", "%", "cividis", "b1", 100.0),
-    ):
+    for title, unit, name, factor, colours in _SHOWN:
         if getattr(maps, name) is None:
             continue
-        result = _masked(getattr(maps, name), maps.mask) * factor
+        scale = factor / pd_scale if name == "pd" else factor
+        result = _masked(getattr(maps, name), maps.mask) * scale
         known = None
         if truth is not None and getattr(truth, name) is not None:
-            known = _masked(getattr(truth, name), truth.mask) * (1.0 if name == "pd" else factor)
-        reference = result if known is None else known
-        low, high = np.nanpercentile(reference, [1, 99])
-        if name in ("t1", "t2"):
-            low, high = 0.0, min(high, 2.5 * float(np.nanmedian(reference)))
-        elif name == "pd":
-            low = 0.0
-        if high <= low:  # a constant map
-            margin = 0.01 * high or 1.0
-            low, high = low - margin, high + margin
-        columns.append(_Quantity(title, unit, colours, result, known, (float(low), float(high))))
+            known = _masked(getattr(truth, name), truth.mask) * factor
+        if name in ranges:
+            low, high = (factor * end for end in ranges[name])
+        else:
+            reference = result if known is None else known
+            low, high = _range(name, reference[np.isfinite(reference)])
+        relaxation = name in ("t1", "t2")
+        norm = relaxation_norm(high) if relaxation else Normalize(low, high)
+        extend = "max" if relaxation else "neither"
+        columns.append(Column(title, unit, colours, result, known, norm, extend))
     return columns
 
 
 def _masked(image: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.where(mask, np.abs(image).astype(np.float64), np.nan)
-
-
-def _draw_column(
-    figure: Figure, axes: dict[str, Axes], quantity: _Quantity, affine: NDArray[np.float64]
-) -> None:
-    low, high = quantity.limits
-    for row, image in (("truth", quantity.truth), ("result", quantity.result)):
-        if row in axes and image is not None:
-            drawn = _draw(axes[row], image, affine, cmap=quantity.colours, vmin=low, vmax=high)
-    shared = [axes[row] for row in ("truth", "result") if row in axes]
-    _colour_bar(figure, drawn, shared, quantity.unit, extend="max" if quantity.unit == "ms" else "neither")
-    for ax in axes.values():
-        _style(ax)
-    if "error" not in axes:
-        return
-    if quantity.truth is None:
-        for row in ("truth", "error"):
-            axes[row].text(0.5, 0.5, "unknown", color=_FOREGROUND, ha="center", transform=axes[row].transAxes)
-        return
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = 100 * (quantity.result / quantity.truth - 1)
-    error[~np.isfinite(error)] = np.nan
-    limit = float(np.clip(np.nanpercentile(np.abs(error), 90), 5, 50))
-    drawn = _draw(axes["error"], error, affine, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    _colour_bar(figure, drawn, [axes["error"]], "%", extend="both")
-    median = float(np.nanmedian(np.abs(error)))
-    axes["error"].set_title(f"median |error| {median:.2g} %", color=_FOREGROUND, fontsize=9)
-
-
-def _draw(ax: Axes, image: NDArray[np.float64], affine: NDArray[np.float64], **colours: Any) -> Any:
-    """Show an image with R, A and S right and up, in millimetres."""
-    oriented, _, _ = _oriented(image, affine)
-    y, x = _half_size(image, affine)
-    extent = (-x, x, -y, y)
-    limits = ax.get_xlim(), ax.get_ylim()
-    drawn = ax.imshow(oriented, origin="lower", extent=extent, interpolation="nearest", **colours)
-    ax.set(xlim=limits[0], ylim=limits[1])
-    return drawn
-
-
-def _name_directions(ax: Axes, right: str, up: str) -> None:
-    for letter, place in ((right, (0.97, 0.5)), (up, (0.5, 0.97))):
-        ax.text(*place, letter, color="0.6", ha="center", va="center", fontsize=8, transform=ax.transAxes)
-
-
-def _oriented(image: NDArray[Any], affine: NDArray[np.float64]) -> tuple[NDArray[Any], str, str]:
-    """Image whose columns and rows run towards R, A or S, and the letters of these two directions."""
-    right, up, _ = nib.aff2axcodes(affine)
-    opposite = {"L": "R", "P": "A", "I": "S"}
-    flipped = image[:: -1 if up in opposite else 1, :: -1 if right in opposite else 1]
-    return flipped, opposite.get(right, right), opposite.get(up, up)
-
-
-def _half_size(image: NDArray[Any], affine: NDArray[np.float64]) -> tuple[float, float]:
-    """Half of the height and of the width of the image [mm]."""
-    dx, dy, _ = np.linalg.norm(affine[:3, :3], axis=0)
-    return float(image.shape[0] * dy / 2), float(image.shape[1] * dx / 2)
-
-
-def _limits(mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> list[tuple[float, float]]:
-    """Ranges of x and y [mm] around the mask, with a margin of 8 % of its larger side."""
-    oriented, _, _ = _oriented(mask, affine)
-    ranges = []
-    for axis, half in zip((0, 1), reversed(_half_size(mask, affine)), strict=True):
-        inside = np.flatnonzero(oriented.any(axis=axis))
-        pixel = 2 * half / oriented.shape[1 - axis]
-        ranges.append((inside[0] * pixel - half, (inside[-1] + 1) * pixel - half))
-    margin = 0.08 * max(high - low for low, high in ranges)
-    return [(float(low - margin), float(high + margin)) for low, high in ranges]
-
-
-def _colour_bar(figure: Figure, drawn: Any, axes: list[Axes], unit: str, extend: str) -> None:
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.85, pad=0.02, extend=extend, aspect=18 * len(axes))
-    bar.set_label(unit, color=_FOREGROUND)
-    bar.ax.tick_params(colors=_FOREGROUND, labelsize=8)
-    bar.outline.set_edgecolor("0.4")
-
-
-def _style(ax: Axes) -> None:
-    ax.set_facecolor(_BACKGROUND)
-    ax.tick_params(colors="0.6", labelsize=7, length=2)
-    for spine in ax.spines.values():
-        spine.set_color("0.25")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write beside `path` and rename, so that no half-written file takes its name."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as temporary:
-            drawn = Path(temporary, "figure.png")
-            figure.savefig(drawn, dpi=150, facecolor=_BACKGROUND)
-            drawn.replace(path)
-    except OSError as error:
-        raise OSError(f"cannot write figure {path}: {error}; check the folder and its free space") from error

@@ -157,6 +157,9 @@ class SubspaceEncoding:
         self._inverse_density = (density.mean() / (density + density.mean())).astype(np.float32)
         # Share of each coefficient in the samples: 1 / n_pulses for an orthonormal basis.
         shares = np.linalg.norm(self._basis, axis=0) ** 2 / n_readouts
+        gain = np.sum(np.abs(self._coils) ** 2, axis=0)
+        self.mean_eigenvalue = float(shares.mean() * n_readouts * n_samples * gain[gain > 0].mean())
+        """Mean eigenvalue of E^H E over images that are zero where all sensitivities are."""
         variance = np.mean(density / (density + _NOISE_REGULARISATION * density.mean()) ** 2)
         self.noise_gain = float(np.sqrt(np.sum(1 / shares) * variance))
         """Root mean square over the pixels of ``(sum_j |x[j]|^2)^(1/2)`` that noise of unit variance leaves.

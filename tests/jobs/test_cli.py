@@ -275,7 +275,9 @@ def test_full_disk(place, monkeypatch, arguments):
 
     monkeypatch.setattr(os, "replace", no_space)
     monkeypatch.setattr(Path, "rename", no_space)
-    assert_fails(place, arguments, "is full; free space or choose another place")
+    resumable = "No space left on device; free space or choose another folder"
+    message = resumable if arguments[0] == "reconstruct" else "is full; free space or choose another place"
+    assert_fails(place, arguments, message)
 
 
 def test_dictionary_on_a_full_disk_keeps_its_parts(place, monkeypatch):
@@ -389,9 +391,11 @@ def test_options_of_the_phantom_change_its_data(place, options):
 
 
 def test_choices_are_those_of_the_pipeline():
-    from reconstruction.pipeline import COIL_METHODS
+    from jobs.protocol import GRADIENT_DELAYS
+    from reconstruction.coils import COIL_METHODS
 
     assert [method.value for method in jobs.cli._Coils] == list(COIL_METHODS)
+    assert tuple(choice.value for choice in jobs.cli._GradientDelays) == GRADIENT_DELAYS
 
 
 def test_usage_errors_have_code_2(place):

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from jobs.outputs import new_file, new_folder
+from jobs.outputs import add_files, check_folder, new_file, new_folder, resumable_folder
 
 
 def names(folder):
@@ -177,3 +178,48 @@ def test_relative_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fill(Path("out"), "phantom")
     assert (tmp_path / "out" / "deep" / "a.txt").is_file()
+
+
+def fail_after_one_part(path):
+    with resumable_folder(path, "work", {"a": 1}, force=False) as parts:
+        parts.write("one", {"x": np.arange(3)})
+        raise OSError("later")
+
+
+def test_parts_of_a_folder_stay_until_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "out"
+    with pytest.raises(KeyboardInterrupt), resumable_folder(path, "work", {"a": 1}, force=False):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []  # nothing was finished
+    with pytest.raises(OSError, match="later"):
+        fail_after_one_part(path)
+    with (
+        pytest.raises(ValueError, match="parts of a result of epgbloch work of another recipe"),
+        resumable_folder(path, "work", {"a": 2}, force=False),
+    ):
+        pass
+    with resumable_folder(path, "work", {"a": 1}, force=False) as parts:
+        np.testing.assert_array_equal(parts.read("one")["x"], np.arange(3))
+        with (
+            pytest.raises(BlockingIOError, match="another process makes"),
+            resumable_folder(path, "work", {"a": 1}, force=False),
+        ):
+            pass
+        fill(path, "work")
+    assert [item.name for item in path.parent.iterdir()] == ["out"]
+    with (
+        pytest.raises(FileExistsError, match="give --force"),
+        resumable_folder(path, "work", {"a": 1}, force=False),
+    ):
+        pass
+
+
+def test_added_files_are_known(tmp_path):
+    folder = tmp_path / "out"
+    fill(folder, "work")
+    (folder / "more.txt").write_text("more")
+    with pytest.raises(FileExistsError, match=r"holds more\.txt"):
+        check_folder(folder, "work", force=True)
+    add_files(folder, ["more.txt"])
+    check_folder(folder, "work", force=True)
+    assert json.loads((folder / "provenance.json").read_text())["files"] == ["deep/a.txt", "more.txt"]

@@ -1,7 +1,11 @@
 """From a phantom to maps by the command line."""
 
+import hashlib
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import h5py
@@ -31,7 +35,7 @@ reconstruction: {iterations: 3, coils: adaptive}
 """
 MATRIX = 48
 # Names in the order in which they are sorted.
-MAPS = ["PDmap", "T1map", "T2map"]
+MAPS = ["PDmap", "T1map", "T2map", "correlation"]
 
 
 def run(*arguments):
@@ -41,7 +45,8 @@ def run(*arguments):
 
 
 def read(folder, name="T1map"):
-    (path,) = folder.glob(f"sub-*/*/*_{name}.nii.gz")
+    (subject,) = folder.glob("sub-*")
+    (path,) = subject.glob(f"*/{subject.name}_{name}.nii.gz")
     return nib.load(path)
 
 
@@ -49,6 +54,20 @@ def same(first, second):
     """Whether maps agree but for the rounding of threads, which turns the match of a few voxels."""
     ours, theirs = (np.asarray(read(folder).dataobj) for folder in (first, second))
     return np.mean(ours != theirs) < 0.01
+
+
+@pytest.fixture
+def with_figures():
+    """Let the test draw figures and report."""
+
+
+@pytest.fixture(autouse=True)
+def without_figures(request, monkeypatch):
+    """Leave out figures and report, which take most of the time, unless a test asks for them."""
+    if "with_figures" not in request.fixturenames:
+        for name in ("plot_maps", "coil_montage"):
+            monkeypatch.setattr(f"jobs.reconstruct.{name}", lambda path, *_, **__: path.touch())
+        monkeypatch.setattr("jobs.reconstruct.write_report", lambda *_, **__: [])
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +121,8 @@ def test_maps_match_the_truth(tmp_path, phantom):
 def test_folder_is_a_bids_dataset_with_provenance(maps, phantom):
     names = sorted(path.relative_to(maps).as_posix() for path in maps.rglob("*") if path.is_file())
     anat = [f"sub-01/anat/sub-01_{name}.{ending}" for name in MAPS for ending in ("json", "nii.gz")]
-    top = [".bidsignore", "dataset_description.json", "figures/slice-00.png", "provenance.json"]
+    figures = ["figures/coils-00.png", "figures/slice-00.png"]
+    top = [".bidsignore", "dataset_description.json", *figures, "provenance.json", "report.html"]
     assert names == [*top, *anat]
     content = json.loads((maps / "provenance.json").read_text())
     assert content["command"] == "epgbloch reconstruct"
@@ -125,16 +145,21 @@ def test_folder_is_a_bids_dataset_with_provenance(maps, phantom):
     assert not record["converged"]
     assert record["receive_field_degree"] in range(6)
     assert 0.9 < record["median_correlation"] <= 1
+    assert content["scan_sha256"] == hashlib.sha256((phantom / "scan.mrd").read_bytes()).hexdigest()
+    values = content["dictionary"]["relative_singular_values"]
+    assert values[0] == 1
+    assert 4 < len(values) <= 60
     sidecar = json.loads((maps / "sub-01/anat/sub-01_T1map.json").read_text())
     assert sidecar["Provenance"]["slices"] == content["slices"]
 
 
-def test_summary_names_the_maps(tmp_path, phantom, monkeypatch):
+def test_summary_names_the_maps(tmp_path, phantom, monkeypatch, with_figures):
     monkeypatch.chdir(tmp_path)
     arguments = ["--protocol", phantom / "protocol.yaml", "--out", "maps", "--subject", "x7"]
     result = run("reconstruct", phantom / "scan.mrd", *arguments)
     for name in MAPS:
         assert f"wrote maps/sub-x7/anat/sub-x7_{name}.nii.gz\n" in result.stdout
+    assert "wrote maps/report.html\n" in result.stdout
     for word in ("voxels", "iterations", "residual", "median correlation", "time"):
         assert word in result.stdout
 
@@ -156,6 +181,7 @@ def test_stored_dictionary_gives_the_same_maps(tmp_path, phantom, maps):
         (["--iterations", 2], "n_iterations", 2),
         (["--coils", "espirit"], "coil_method", "espirit"),
         (["--rank", 3], "dictionary", 3),
+        (["--virtual-coils", 2], "virtual_coils", 2),
     ],
 )
 def test_options_replace_the_protocol(tmp_path, phantom, maps, options, key, value):
@@ -164,6 +190,32 @@ def test_options_replace_the_protocol(tmp_path, phantom, maps, options, key, val
     content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
     assert (content[key]["rank"] if key == "dictionary" else content[key]) == value
     assert not same(tmp_path / "maps", maps)
+
+
+def test_virtual_coils_and_their_energy_are_recorded(tmp_path, phantom, maps):
+    (tmp_path / "protocol.yaml").write_text(
+        PROTOCOL.replace("iterations: 3", "iterations: 3, coil_compression: 0.5")
+    )
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out"]
+    run("reconstruct", phantom / "scan.mrd", *options, tmp_path / "maps")
+    (record,) = json.loads((tmp_path / "maps" / "provenance.json").read_text())["slices"]
+    assert record["n_virtual_coils"] in (1, 2)
+    assert 0.5 < record["kept_energy"] < 1
+    (record,) = json.loads((maps / "provenance.json").read_text())["slices"]
+    assert (record["n_virtual_coils"], record["kept_energy"]) == (None, None)
+    result = CliRunner().invoke(
+        app,
+        [
+            "reconstruct",
+            str(phantom / "scan.mrd"),
+            *map(str, options),
+            str(tmp_path / "many"),
+            "--virtual-coils",
+            "4",
+        ],
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: virtual_coils=4 exceeds the 3 coils of the data")
 
 
 def test_receive_field_correction_can_be_left_out(tmp_path, phantom, monkeypatch):
@@ -257,7 +309,7 @@ def test_wrong_sequence_is_noticed(tmp_path, phantom, maps):
 
 
 def test_mask_that_covers_the_image_is_noticed(tmp_path, phantom, monkeypatch):
-    monkeypatch.setattr("jobs.reconstruct._DOUBTFUL_MASK", 0.1)
+    monkeypatch.setattr("jobs.report_checks.DOUBTFUL_MASK", 0.1)
     options = ["--protocol", phantom / "protocol.yaml", "--out"]
     result = run("reconstruct", phantom / "scan.mrd", *options, tmp_path / "maps")
     assert "doubtful result (the mask covers" in result.stderr
@@ -420,7 +472,7 @@ def test_slice_without_signal_is_left_empty(tmp_path, slices, empty, reason):
     assert [record["n_voxels"] > 0 for record in records] == [True, False, True]
     assert reason in records[1]["left_empty"]
     figures = sorted(path.name for path in (tmp_path / "maps" / "figures").iterdir())
-    assert figures == ["slice-00.png", "slice-02.png"]
+    assert figures == ["coils-00.png", "coils-02.png", "slice-00.png", "slice-02.png"]
 
 
 def test_slice_that_fails_late_does_not_cost_the_others(tmp_path, slices, monkeypatch):
@@ -449,6 +501,52 @@ def test_all_slices_empty(tmp_path, slices, monkeypatch):
     assert not (tmp_path / "maps").exists()
 
 
+def test_refined_maps_have_standard_errors(tmp_path, slices):
+    slices[1] = without_signal(slices[1])
+    write_ismrmrd(tmp_path / "scan.mrd", slices)
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps", "--refine"]
+    run("reconstruct", tmp_path / "scan.mrd", *options)
+    t1, error = (
+        np.asarray(read(tmp_path / "maps", name).dataobj) for name in ("T1map", "desc-standarderror_T1map")
+    )
+    grid = load_protocol(tmp_path / "protocol.yaml").grid.t1
+    inside = t1 > 0
+    assert np.isclose(t1[inside][:, np.newaxis], grid, rtol=1e-4).any(axis=1).mean() < 0.2
+    assert (error[np.isfinite(error)] > 0).all()
+    assert np.isfinite(error[inside]).mean() > 0.5  # the grid is coarse and small: many end at a bound
+    assert np.isnan(error[~inside]).all()
+    content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
+    assert content["refined_with"]["model"] == "EPGBloch"
+    assert content["slices"][0]["refinement"].keys() == {"n_not_converged", "n_at_bound"}
+
+
+def test_regions_and_truth(tmp_path, phantom, maps, with_figures):
+    regions = np.zeros((MATRIX, MATRIX, 1), np.int16)
+    regions[20:24, 20:24] = 5
+    nib.save(nib.Nifti1Image(regions, read(maps).affine), tmp_path / "roi.nii.gz")
+    options = ["--roi", tmp_path / "roi.nii.gz", "--truth", phantom / "truth", "--out", tmp_path / "maps"]
+    result = run("reconstruct", phantom / "scan.mrd", "--protocol", phantom / "protocol.yaml", *options)
+    for name in ("report.html", "report_regions.tsv", "report_errors.tsv"):
+        assert f"wrote {tmp_path}/maps/{name}\n" in result.stdout
+    rows = (tmp_path / "maps" / "report_regions.tsv").read_text().splitlines()
+    assert [row.split("\t")[0] for row in rows] == ["index", "5"]
+    content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
+    assert (content["roi"], content["truth"]) == ("roi.nii.gz", "truth")
+    again = run("report", tmp_path / "maps", "--roi", tmp_path / "roi.nii.gz")
+    assert "wrote " in again.stdout
+    assert (tmp_path / "maps" / "report_regions.tsv").read_text().splitlines() == rows
+
+
+@pytest.mark.parametrize("option", ["--roi", "--truth"])
+def test_regions_and_truth_are_checked_before_the_work(tmp_path, phantom, monkeypatch, option):
+    begun = interrupted_after(1, monkeypatch)
+    options = ["--protocol", phantom / "protocol.yaml", "--out", tmp_path / "maps", option, tmp_path / "x"]
+    result = CliRunner().invoke(app, ["reconstruct", str(phantom / "scan.mrd"), *map(str, options)])
+    assert result.exit_code == 1
+    assert "/x" in result.stderr
+    assert begun == []
+
+
 def test_mask_has_the_slices_of_the_maps(tmp_path, slices):
     assert reconstruct_slices(tmp_path, slices).exit_code == 0
 
@@ -463,3 +561,113 @@ def test_mask_has_the_slices_of_the_maps(tmp_path, slices):
         assert f"slice {number} is left empty: the mask is empty there\n" in result.stderr
     volume = np.asarray(read(tmp_path / "masked").dataobj)
     np.testing.assert_array_equal(volume > 0, np.asarray(nib.load(mask).dataobj) > 0)
+
+
+def interrupted_after(n_slices, monkeypatch):
+    """Let the reconstruction be interrupted in slice n_slices + 1; return the slices that it began."""
+    begun = []
+
+    def counted(acquisition, *arguments, **options):
+        begun.append(acquisition.slice_index)
+        if len(begun) > n_slices:
+            raise KeyboardInterrupt
+        return reconstruct(acquisition, *arguments, **options)
+
+    monkeypatch.setattr("jobs.reconstruct.reconstruct", counted)
+    return begun
+
+
+def image_bytes(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("sub-*/*/*.nii.gz")}
+
+
+def test_interrupted_run_continues(tmp_path, slices, monkeypatch):
+    assert reconstruct_slices(tmp_path, slices).exit_code == 0
+    undisturbed = image_bytes(tmp_path / "maps")
+    assert len(undisturbed) == len(MAPS)
+    shutil.rmtree(tmp_path / "maps")
+
+    interrupted_after(1, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    assert not (tmp_path / "maps").exists()
+    assert [path.name for path in (tmp_path / "maps.parts").glob("*.npz")] == ["slice-0002.npz"]
+
+    begun = interrupted_after(3, monkeypatch)
+    result = reconstruct_slices(tmp_path, slices)
+    assert result.exit_code == 0, result.output
+    assert "notice: 1 of 3 slices are found in " in result.stderr
+    assert begun == [1, 0]
+    assert image_bytes(tmp_path / "maps") == undisturbed
+    assert not (tmp_path / "maps.parts").exists()
+    records = json.loads((tmp_path / "maps" / "provenance.json").read_text())["slices"]
+    assert [len(record["relative_residuals"]) for record in records] == [4, 4, 4]
+
+
+def test_damaged_slice_is_made_again(tmp_path, slices, monkeypatch):
+    interrupted_after(2, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    part = tmp_path / "maps.parts" / "slice-0001.npz"
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    begun = interrupted_after(3, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 0
+    assert begun == [1, 0]
+
+
+@pytest.mark.parametrize("change", ["options", "scan"])
+def test_slices_of_other_settings_are_refused(tmp_path, slices, monkeypatch, change):
+    interrupted_after(1, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    if change == "options":
+        result = reconstruct_slices(tmp_path, slices, ", correct_receive_field: false")
+        difference = "options differs; protocol differs"
+    else:
+        result = reconstruct_slices(tmp_path, [replace(slices[0], kspace=2 * slices[0].kspace), *slices[1:]])
+        difference = "scan differs"
+    assert result.exit_code == 1
+    expected = f"holds parts of a result of epgbloch reconstruct of another recipe or version ({difference})"
+    assert expected in result.stderr
+    assert (tmp_path / "maps.parts" / "slice-0002.npz").exists()
+
+
+KILLED = """
+import os, signal, sys
+import jobs.reconstruct
+from jobs.cli import main
+
+original, calls = jobs.reconstruct.reconstruct, []
+
+def kills(*arguments, **options):
+    calls.append(1)
+    if len(calls) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **options)
+
+jobs.reconstruct.reconstruct = kills
+main()
+"""
+
+
+@pytest.mark.slow
+def test_killed_run_continues(tmp_path, slices, monkeypatch):
+    assert reconstruct_slices(tmp_path, slices).exit_code == 0
+    undisturbed = image_bytes(tmp_path / "maps")
+    shutil.rmtree(tmp_path / "maps")
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps"]
+    arguments = ["reconstruct", tmp_path / "scan.mrd", *options]
+    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "maps").exists()
+    begun = interrupted_after(3, monkeypatch)
+    run(*arguments)
+    assert begun == [1, 0]
+    assert image_bytes(tmp_path / "maps") == undisturbed
+    assert {path.name for path in tmp_path.iterdir()} == {"maps", "one", "protocol.yaml", "scan.mrd"}
+
+
+def test_run_without_finished_slices_leaves_nothing(tmp_path, slices, monkeypatch):
+    interrupted_after(0, monkeypatch)
+    before = {*tmp_path.iterdir(), tmp_path / "scan.mrd"}
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    assert {*tmp_path.iterdir()} == before

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from jobs.slices import check_mask_place, read_mask
+from jobs.slices import check_place, read_mask
 
 SHAPE = (4, 3, 2)  # (nx, ny, n_slices)
 
@@ -61,7 +61,7 @@ def test_unreadable_masks(tmp_path, damage):
 
 def test_place_of_the_mask():
     affine = np.diag([2.0, 2, 5, 1])
-    check_mask_place("mask.nii", affine.astype(np.float32) * (1 + 1e-6), affine)
+    check_place("--mask", "mask.nii", affine.astype(np.float32) * (1 + 1e-6), affine)
     for change in (np.diag([-1, 1, 1, 1]), np.diag([1.01, 1, 1, 1])):
         with pytest.raises(ValueError, match=r"mask\.nii: lies or is oriented otherwise \(affine \[\["):
-            check_mask_place("mask.nii", affine @ change, affine)
+            check_place("--mask", "mask.nii", affine @ change, affine)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from reconstruction.acquisition import Acquisition
+from reconstruction.trajectory import golden_angle_radial
 
 N_COILS, N_READOUTS, N_SAMPLES = 3, 4, 5
 
@@ -156,3 +157,31 @@ def test_without_live_coils_nothing_is_left(changes, message):
 def test_prewhitening_without_usable_noise_raises(noise, message):
     with pytest.raises(ValueError, match=message):
         Acquisition(**arguments(noise=noise)).prewhitened()
+
+
+@pytest.mark.parametrize("dwell_time", [0.0, -1e-6, np.nan, np.inf])
+def test_dwell_times_must_be_positive(dwell_time):
+    with pytest.raises(ValueError, match=r"dwell_time=.* must be a positive time"):
+        Acquisition(**arguments(dwell_time=dwell_time))
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "first"),
+    [
+        (golden_angle_radial(N_READOUTS, N_SAMPLES), -2),
+        (golden_angle_radial(N_READOUTS, 2 * N_SAMPLES)[:, N_SAMPLES:], 0),  # from the centre outwards
+    ],
+)
+def test_sample_times_count_from_the_centre_of_kspace(trajectory, first):
+    acquisition = Acquisition(**arguments(trajectory=trajectory, dwell_time=2e-6))
+    expected = 2e-6 * np.arange(first, first + N_SAMPLES)
+    np.testing.assert_allclose(acquisition.sample_times, expected, rtol=1e-12)
+
+
+def test_sample_times_need_a_dwell_time_and_one_centre():
+    spokes = golden_angle_radial(N_READOUTS, N_SAMPLES)
+    with pytest.raises(ValueError, match="the dwell time of the readouts is not known"):
+        _ = Acquisition(**arguments(trajectory=spokes)).sample_times
+    spokes[1] = np.roll(spokes[1], 2, axis=0)
+    with pytest.raises(ValueError, match="pass the centre of k-space at samples 2 to 4"):
+        _ = Acquisition(**arguments(trajectory=spokes, dwell_time=2e-6)).sample_times

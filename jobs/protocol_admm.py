@@ -1,0 +1,45 @@
+"""The section ``reconstruction.admm`` of a protocol."""
+
+from __future__ import annotations
+
+from jobs.protocol_values import Section
+from reconstruction.admm import AdmmSettings
+from reconstruction.regularisation import JointTotalVariation, LocallyLowRank, Regularisation
+
+METHODS = ("low-rank", "lr-admm")
+"""Methods of reconstruction: low-rank inversion, and LR-ADMM after it."""
+
+_DEFAULTS = AdmmSettings()
+
+
+def read_admm(reconstruction: Section) -> AdmmSettings:
+    """Settings of LR-ADMM; the defaults where there is no section.
+
+    Raises
+    ------
+    ProtocolError
+        If a key is unknown or a value out of range.
+    """
+    keys = ("mu", "iterations", "inner_iterations", "tolerance", "adapt_mu")
+    section = reconstruction.section("admm", (*keys, "total_variation", "locally_low_rank", "block"))
+    with section.located():
+        return AdmmSettings(
+            mu=section.number("mu", _DEFAULTS.mu, above=0),
+            n_iterations=section.count("iterations", _DEFAULTS.n_iterations),
+            n_inner=section.count("inner_iterations", _DEFAULTS.n_inner),
+            tolerance=section.number("tolerance", _DEFAULTS.tolerance, at_least=0),
+            adapt_mu=section.flag("adapt_mu", _DEFAULTS.adapt_mu),
+            regularisation=_regularisation(section),
+        )
+
+
+def _regularisation(section: Section) -> Regularisation | None:
+    if section.has("total_variation") and section.has("locally_low_rank"):
+        raise section.error("locally_low_rank", "one regularisation at a time; remove it or total_variation")
+    if section.has("block") and not section.has("locally_low_rank"):
+        raise section.error("block", "is the block width of locally_low_rank; remove it or add the weight")
+    if section.has("total_variation"):
+        return JointTotalVariation(section.number("total_variation", 0.0))
+    if section.has("locally_low_rank"):
+        return LocallyLowRank(section.number("locally_low_rank", 0.0), block=section.count("block", 8))
+    return None
