@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 
 .PHONY: demo test test-all test-python lint bench bench-surrogate bench-dictionary bench-workers \
-	bench-matching bench-brain bench-peers figures clean
+	bench-matching bench-reconstruction bench-brain bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -53,17 +53,21 @@ bench-matching: $(VENV)/.installed
 bench-brain: $(VENV)/.installed
 	@$(BIN)/python benchmarks/brain.py
 
-# torch comes first and keeps its version, so that blochsim does not choose another
+bench-reconstruction: $(VENV)/.installed
+	@$(BIN)/python benchmarks/subspace_encoding.py
+
+# torch comes first and keeps its version, so that the peers do not choose another
 $(PEERS)/.installed: pyproject.toml
 	@echo "Creating $(PEERS) and installing epgbloch beside its peers (a few minutes the first time) ..."
 	@$(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[peers]' torch==2.13.0 blochsim==0.0.14
+		--editable '.[peers]' torch==2.13.0 blochsim==0.0.14 mrpro==0.261015
 	@touch $@
 
 bench-peers: $(PEERS)/.installed
 	@$(PEERS)/bin/python benchmarks/peers.py
+	@$(PEERS)/bin/python benchmarks/peers_reconstruction.py
 
 figures: $(VENV)/.installed
 	@$(BIN)/python docs/make_figures.py
