@@ -188,7 +188,9 @@ def _numbers(option: str, texts: list[str]) -> list[float]:
 
 @app.command()
 def reconstruct(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="ISMRMRD raw data (.mrd, .h5).")],
+    scan: Annotated[
+        Path, typer.Argument(metavar="SCAN", help="ISMRMRD (.mrd, .h5) or twix (.dat) raw data.")
+    ],
     protocol: ProtocolOption,
     out: OutFolder,
     rank: Rank = None,
@@ -239,6 +241,9 @@ def reconstruct(
             "--mask", metavar="FILE", help="Voxels to match: NIfTI of 0 and 1 with the geometry of the maps."
         ),
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Go below the step of the grid, and write standard errors.")
+    ] = False,
     roi: Roi = None,
     truth: Truth = None,
     subject: Annotated[str, typer.Option("--subject", help="BIDS label: letters and digits.")] = "01",
@@ -269,6 +274,7 @@ def reconstruct(
         b0_path=b0_map,
         gradient_delays=gradient_delays.value if gradient_delays else None,
         mask_path=mask,
+        refined=refine,
         roi_path=roi,
         truth_path=truth,
         subject=subject,

@@ -9,7 +9,7 @@ from jobs.console import Console
 from jobs.options import at_least
 from jobs.outputs import new_folder
 from jobs.protocol import Protocol, load_protocol
-from jobs.protocol_trajectory import Radial
+from jobs.protocol_trajectory import Cartesian, Radial
 from reconstruction.bids import write_bids
 from reconstruction.phantom import Phantom
 from reconstruction.phantom_simulation import simulate_acquisition
@@ -73,7 +73,8 @@ def run_phantom(
                 snr=snr,
                 seed=seed,
             )
-            write_ismrmrd(output.path / "scan.mrd", [acquisition])
+            cartesian = isinstance(trajectory, Cartesian)
+            write_ismrmrd(output.path / "scan.mrd", [acquisition], cartesian=cartesian)
         output.provenance.update(
             {
                 "template": template,

@@ -16,7 +16,7 @@ from dictionaries.grid import Grid, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
 from jobs.protocol_admm import METHODS, read_admm
 from jobs.protocol_sequence import read_sequence
-from jobs.protocol_trajectory import Radial, Spiral, read_trajectory
+from jobs.protocol_trajectory import Trajectory, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
 from reconstruction.admm import AdmmSettings
 from reconstruction.coil_compression import check_virtual_coils
@@ -71,11 +71,13 @@ class Protocol:
         Whether gradient delays of radial data are estimated and corrected.
     check_consistency : bool
         Whether a trajectory or sensitivities that contradict the data are refused.
+    b1_width : float or None
+        Width over which B1 is taken to be smooth [m], see `reconstruct`; None: it is not.
     correct_receive_field : bool
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
         Slices to reconstruct, counted from 0; None: all.
-    trajectory : Radial, Spiral or None
+    trajectory : Radial, Spiral, Cartesian or None
         Function of (n_readouts, n_samples, matrix) that returns the trajectory [cycles per pixel]; None: the
         raw data hold it.
     trajectory_units : str
@@ -98,9 +100,10 @@ class Protocol:
     sensitivity_path: Path | None
     gradient_delays: str
     check_consistency: bool
+    b1_width: float | None
     correct_receive_field: bool
     slices: tuple[int, ...] | None
-    trajectory: Radial | Spiral | None
+    trajectory: Trajectory | None
     trajectory_units: str
 
     def changed(self, **values: Any) -> Protocol:
@@ -163,6 +166,7 @@ def load_protocol(path: str | Path) -> Protocol:
             "coil_compression",
             "gradient_delays",
             "check_consistency",
+            "smooth_b1_mm",
             "correct_receive_field",
             "slices",
         ),
@@ -196,6 +200,7 @@ def load_protocol(path: str | Path) -> Protocol:
         sensitivity_path=sensitivities,
         gradient_delays=reconstruction.text("gradient_delays", GRADIENT_DELAYS, "none"),
         check_consistency=reconstruction.flag("check_consistency", True),
+        b1_width=1e-3 * reconstruction.number("smooth_b1_mm", 0.0, above=0) or None,
         correct_receive_field=reconstruction.flag("correct_receive_field", True),
         slices=slices,
         trajectory=trajectory,

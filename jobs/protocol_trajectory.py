@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from jobs.protocol_values import Section
 
-_OVERSAMPLING = 2  # samples of a spoke over pixels
+_OVERSAMPLING = 2  # samples of a spoke or a line over pixels
+_LAST_LINE = 65534  # counters and matrix of ISMRMRD have 16 bits
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,37 @@ class Spiral:
         return max(_OVERSAMPLING * n_pixels, math.ceil(n_pixels * speed) + 1)
 
 
-def read_trajectory(protocol: Section) -> Radial | Spiral:
+@dataclass(frozen=True)
+class Cartesian:
+    """Cartesian lines, one per pulse.
+
+    Attributes
+    ----------
+    lines : tuple of int
+        Lines of the readouts, taken again from the first one after the last; empty: all in turn.
+    """
+
+    lines: tuple[int, ...] = ()
+
+    def __call__(self, n_readouts: int, n_samples: int, matrix: tuple[int, int]) -> NDArray[np.float32]:
+        """Trajectory, shape (n_readouts, n_samples, 2) [cycles per pixel]."""
+        from reconstruction.trajectory import cartesian_lines
+
+        lines = np.resize(self.lines or np.arange(matrix[0]), n_readouts)
+        try:
+            return cartesian_lines(lines, n_samples, matrix=matrix)
+        except ValueError as error:
+            raise ValueError(f"trajectory.cartesian.lines of the protocol: {error}") from error
+
+    def n_samples(self, n_pixels: int) -> int:
+        """Samples of a readout with twofold oversampling."""
+        return _OVERSAMPLING * n_pixels
+
+
+Trajectory = Radial | Spiral | Cartesian
+
+
+def read_trajectory(protocol: Section) -> Trajectory:
     """Trajectory of a protocol.
 
     Raises
@@ -76,12 +108,16 @@ def read_trajectory(protocol: Section) -> Radial | Spiral:
     ProtocolError
         If there is not exactly one kind, or one of its keys is unknown or out of range.
     """
-    kinds = ("golden_angle_radial", "spiral")
-    section = protocol.section("trajectory", kinds)
+    kinds: dict[str, Callable[[Section], Trajectory]] = {
+        "golden_angle_radial": _radial,
+        "spiral": _spiral,
+        "cartesian": _cartesian,
+    }
+    section = protocol.section("trajectory", tuple(kinds))
     if len(section.values) != 1:
         raise section.error("", f"give one of {', '.join(kinds)}, or remove the section to use the file's")
     (kind,) = section.values
-    return _radial(section) if kind == "golden_angle_radial" else _spiral(section)
+    return kinds[kind](section)
 
 
 def _radial(trajectory: Section) -> Radial:
@@ -106,3 +142,13 @@ def _spiral(trajectory: Section) -> Spiral:
     if section.has("angle_increment_deg"):
         options["angle_increment"] = np.deg2rad(section.number("angle_increment_deg", 0.0))
     return Spiral(options)
+
+
+def _cartesian(trajectory: Section) -> Cartesian:
+    section = trajectory.section("cartesian", ("lines",))
+    if not section.has("lines") or section.values["lines"] == "sequential":
+        return Cartesian()
+    lines = section.vector("lines", at_least=0, at_most=_LAST_LINE)
+    if np.any(lines % 1):
+        raise section.error("lines", f"must hold whole numbers; got {lines[lines % 1 != 0][0]:g}")
+    return Cartesian(tuple(lines.astype(int).tolist()))

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dictionaries import Dictionary, Grid
+from epgbloch import SignalModel
 from epgbloch._files import Parts
 from jobs.console import Console
 from jobs.dictionary import check_rank, make_dictionary, stored_dictionary
 from jobs.given_maps import GivenMaps, read_given_maps
+from jobs.models import stored_model
 from jobs.options import at_least
 from jobs.outputs import check_folder, new_folder, resumable_folder, versions
 from jobs.protocol import Protocol, load_protocol
@@ -42,7 +44,7 @@ from reconstruction.coil_compression import check_virtual_coils
 from reconstruction.maps import Maps
 from reconstruction.maps_figure import display_ranges, plot_maps
 from reconstruction.pipeline import reconstruct
-from reconstruction.rawdata import RawData, read_ismrmrd
+from reconstruction.rawdata import RawData, read_raw_data
 from reconstruction.trajectory_check import trajectory_difference
 
 _ROUNDING = 1e-7  # of the largest singular value, in single precision
@@ -64,6 +66,7 @@ def run_reconstruct(
     b0_path: Path | None = None,
     gradient_delays: str | None = None,
     mask_path: Path | None,
+    refined: bool = False,
     roi_path: Path | None = None,
     truth_path: Path | None = None,
     subject: str,
@@ -96,7 +99,9 @@ def run_reconstruct(
         sensitivity_path=sensitivity_path,
         gradient_delays=gradient_delays,
     )
-    scan = read_ismrmrd(scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units)
+    scan = read_raw_data(
+        scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units
+    )
     n_repetitions = check_readouts(scan, protocol)
     if protocol.virtual_coils is not None:
         check_virtual_coils(protocol.virtual_coils, scan.n_coils)
@@ -111,6 +116,7 @@ def run_reconstruct(
     else:
         with console.step(f"Reading {dictionary_path.name}"):
             dictionary = stored_dictionary(dictionary_path, protocol, rank)
+    model = _model(protocol, dictionary, dictionary_path) if refined else None
     if n_repetitions > 1:
         console.notice(f"{n_repetitions} repetitions of the train: assumed to start from equilibrium")
     checks = _check_slices(scan, numbers, console)
@@ -138,7 +144,7 @@ def run_reconstruct(
     truth = None if truth_path is None else read_truth(truth_path, shape, known_affine)
     if dictionary is None:
         dictionary = make_dictionary(protocol, console)
-    job = _Job(scan, protocol, dictionary, checks, masks, given)
+    job = _Job(scan, protocol, dictionary, checks, masks, model, given)
     with resumable_folder(
         out, "reconstruct", job.identity(), force=force, n_bytes=64 * len(numbers) * ny * nx
     ) as parts:
@@ -179,6 +185,19 @@ def run_reconstruct(
     return results
 
 
+def _model(protocol: Protocol, dictionary: Dictionary | None, path: Path | None) -> SignalModel:
+    """Model that refines the maps: that of the protocol, or else the one that made the stored dictionary."""
+    if dictionary is None or protocol.model_given:
+        return protocol.model
+    model = stored_model(dictionary)
+    if model is None:
+        raise ValueError(
+            f"--refine: {path} does not say what model made it; name it in the protocol (engine or "
+            "surrogate), or leave --refine out"
+        )
+    return model
+
+
 @dataclass(frozen=True)
 class _SliceCheck:
     """What the first reading of a slice told."""
@@ -199,6 +218,8 @@ def _check_slices(scan: RawData, numbers: list[int], console: Console) -> list[_
                 problem = lack_of_signal(acquisition)
             checks.append(_SliceCheck(number, acquisition.affine, acquisition.orientation_known, problem))
             progress(i + 1, len(numbers))
+    if not scan.noise_rows.size:
+        console.notice("no noise readouts in the raw data: the coils are not prewhitened")
     if all(check.problem for check in checks):
         raise ValueError(f"{scan.path}, slice {numbers[0]}: {checks[0].problem}")
     return checks
@@ -214,6 +235,8 @@ class _Job:
         The slices in the order of the volume.
     masks : ndarray, shape (n_slices, ny, nx), bool, or None
         Voxels to match, in the same order; None: estimated.
+    model : SignalModel or None
+        What refines the maps; None: they are those of the atoms.
     given : GivenMaps
         Maps that are not estimated.
     """
@@ -223,6 +246,7 @@ class _Job:
     dictionary: Dictionary
     checks: list[_SliceCheck]
     masks: NDArray[np.bool_] | None
+    model: SignalModel | None
     given: GivenMaps
 
     @property
@@ -234,8 +258,14 @@ class _Job:
             "virtual_coils": self.protocol.virtual_coils,
             "correct_gradient_delays": self.protocol.gradient_delays == "estimate",
             "check_consistency": self.protocol.check_consistency,
+            "b1_width": self.protocol.b1_width,
             "correct_receive_field": self.protocol.correct_receive_field,
         }
+
+    @property
+    def refined_with(self) -> dict[str, Any] | None:
+        """Settings of the model that refines the maps; fit JSON."""
+        return None if self.model is None else self.model.settings()
 
     @cached_property
     def scan_digest(self) -> str:
@@ -253,6 +283,7 @@ class _Job:
             "protocol": self.protocol.text,
             "method": self.protocol.method,
             "options": self.options,
+            "refined_with": self.refined_with,
             "dictionary": _digest(*atoms, dictionary.basis, dictionary.coefficients, dictionary.norms),
             "mask": None if self.masks is None else _digest(self.masks),
             "given": [_digest(*self.given.of_slice(z).values()) for z in range(len(self.checks))],
@@ -316,6 +347,7 @@ class _Job:
                         self.scan.acquisition(check.number),
                         self.dictionary,
                         admm=self.protocol.admm,
+                        refine_with=self.model,
                         mask=mask,
                         progress=progress,
                         **self.given.of_slice(z),
@@ -324,7 +356,7 @@ class _Job:
                 except ValueError as error:
                     problem = str(error)
         if problem is not None:
-            empty = _empty_maps(self.scan.matrix, self.dictionary)
+            empty = _empty_maps(self.scan.matrix)
             return SliceResult(check.number, empty, check.affine, problem)
         return SliceResult.of(check.number, check.affine, result, time.perf_counter() - start)
 
@@ -354,10 +386,9 @@ def _digest(*arrays: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
-def _empty_maps(matrix: tuple[int, int], dictionary: Dictionary) -> Maps:
+def _empty_maps(matrix: tuple[int, int]) -> Maps:
     zero = np.zeros(matrix, dtype=np.float32)
-    b1 = zero if dictionary.grid.b1.size > 1 else None
-    return Maps(zero, zero, zero.astype(np.complex64), mask=zero > 0, b1=b1, correlation=zero)
+    return Maps(zero, zero, zero.astype(np.complex64), mask=zero > 0)
 
 
 def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
@@ -378,6 +409,7 @@ def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
         },
         "method": job.protocol.method,
         **job.options,
+        "refined_with": job.refined_with,
         "slices": [result.provenance() for result in results],
     }
 

@@ -16,7 +16,7 @@ from jobs.outputs import add_files, new_file
 from jobs.report_checks import checks
 from jobs.report_data import FIGURES, QUANTITIES, Results, figure_name, read_results
 from jobs.report_page import Page
-from jobs.report_regions import Labels, Row, read_labels, region_statistics, write_table
+from jobs.report_regions import UNIT_ENDINGS, Labels, Row, read_labels, region_statistics, write_table
 from jobs.report_truth import error_statistics, read_truth
 from reconstruction.maps import Maps
 from reconstruction.maps_figure import display_ranges, plot_maps, plot_quality
@@ -164,6 +164,11 @@ def _page(
     page.table(*_slice_table(results))
     page.section("Fit")
     page.image(report_figures.histograms(results), "Histograms", "All voxels of all masks.")
+    if results.values("t1_std") is not None:
+        page.text(
+            "Standard errors are those of single voxels, from noise and local residual of the fit. Errors "
+            "that change a signal as T1, T2 or B1 do leave no residual and are not in them."
+        )
     _quality(page, results)
     page.section("Dictionary")
     values = report_figures.singular_values(results)
@@ -214,6 +219,10 @@ def _tiles(results: Results) -> list[tuple[str, str]]:
     tiles.append(
         (f"{max(record['relative_residuals'][-1] for record in records):.2g}", "last residual, greatest")
     )
+    if all("misfit" in record for record in records):
+        tiles.append(
+            (f"{100 * max(record['misfit'] for record in records):.2g} %", "k-space unexplained, most")
+        )
     dictionary = results.provenance["dictionary"]
     tiles.append((f"{dictionary['n_atoms']:,}", f"atoms, rank {dictionary['rank']}"))
     tiles.append((f"{sum(record['seconds'] for record in records):.3g} s", "reconstruction"))
@@ -292,26 +301,30 @@ def _slice_table(results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...
 
 
 def _region_table(rows: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-    columns, cells = ["region", "voxels"], [[row["name"], f"{row['n_voxels']:,}"] for row in rows]
-    for name, quantity in QUANTITIES.items():
-        unit = {"": "", "%": "_percent"}.get(quantity.unit, f"_{quantity.unit}")
-        if f"{name}_mean{unit}" not in rows[0]:
-            continue
-        label = f"{quantity.title} [{quantity.unit or 'a.u.'}]"
-        columns += [f"{label} mean ± SD", "median (quartiles)"]
-        error = f"{name}_standard_error_median{unit}"
-        if error in rows[0]:
-            columns.append("standard error")
-        for row, line in zip(rows, cells, strict=True):
+    columns = ("region", "quantity", "n", "mean ± SD", "median (quartiles)", "standard error")
+    cells: list[tuple[str, ...]] = []
+    for row in rows:
+        for name, quantity in QUANTITIES.items():
+            unit = UNIT_ENDINGS[quantity.unit]
+            if f"{name}_mean{unit}" not in row:
+                continue
             mean, sd, q25, median, q75 = (
                 _number(row[f"{name}_{what}{unit}"], quantity.digits)
                 for what in ("mean", "sd", "q25", "median", "q75")
             )
-            line += [f"{mean} ± {sd}", f"{median} ({q25} {_DASH} {q75})"]
-            if error in rows[0]:
-                line.append(_number(row[error], quantity.digits + 1))
+            error = row.get(f"{name}_standard_error_median{unit}", np.nan)
+            cells.append(
+                (
+                    row["name"],
+                    quantity.title,
+                    f"{row['n_voxels']:,}",
+                    f"{mean} ± {sd} {quantity.unit}",
+                    f"{median} ({q25} {_DASH} {q75}) {quantity.unit}",
+                    f"{_number(error, quantity.digits)} {quantity.unit if np.isfinite(error) else ''}",
+                )
+            )
     caption = "Voxels of the mask. Standard errors: median over the region, of a single voxel."
-    return tuple(columns), [tuple(line) for line in cells], caption
+    return columns, cells, caption
 
 
 def _error_table(rows: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -15,6 +15,7 @@ DOUBTFUL_CORRELATION = 0.9
 DOUBTFUL_MASK = 0.95  # of the image
 DOUBTFUL_RESIDUAL = 0.2  # right: at most 0.06; trajectories out of order 0.25 to 0.3, another sequence 0.6
 ADVICE = "check trajectory, trajectory_units and sequence"
+_STILL_CHANGING = 0.1  # of the voxels
 _AT_THE_END = 0.02  # of the voxels; fluid and flow leave some there anyway
 
 
@@ -96,6 +97,8 @@ def checks(results: Results) -> list[Check]:
         found.append(Check(True, text))
     else:
         found.append(Check(True, "The iteration reached its tolerance in every slice."))
+    found += _admm_checks(results)
+    found += _refinement_checks(results)
     if not results.bids.orientation_known:
         found.append(
             Check(
@@ -104,6 +107,40 @@ def checks(results: Results) -> list[Check]:
             )
         )
     return found
+
+
+def _admm_checks(results: Results) -> list[Check]:
+    """Whether LR-ADMM came to rest."""
+    changed = {
+        record["slice"]: record["admm"]["changed"][-1] for record, _ in results.slices if "admm" in record
+    }
+    if not changed:
+        return []
+    restless = [number for number, share in changed.items() if share > _STILL_CHANGING]
+    if restless:
+        text = (
+            f"LR-ADMM had not come to rest in {_slices(restless)}: up to {100 * max(changed.values()):.0f} % "
+            "of the voxels changed their atom in the last iteration. Compare with --method low-rank, or give "
+            "it more iterations."
+        )
+        return [Check(False, text)]
+    return [Check(True, "LR-ADMM came to rest: few voxels changed their atom in the last iteration.")]
+
+
+def _refinement_checks(results: Results) -> list[Check]:
+    """Whether the fits below the step of the grid ended well."""
+    records = [record for record, _ in results.slices if record.get("refinement")]
+    if not records:
+        return []
+    counts = [
+        sum(record["refinement"][name] for record in records) for name in ("n_not_converged", "n_at_bound")
+    ]
+    shares = [count / sum(record["n_voxels"] for record in records) for count in counts]
+    text = (
+        f"{100 * shares[0]:.1f} % of the voxels keep their atom because the fit did not converge, and "
+        f"{100 * shares[1]:.1f} % ended at a bound of the dictionary; neither has standard errors."
+    )
+    return [Check(max(shares) <= _AT_THE_END, text)]
 
 
 def _grid_checks(results: Results) -> list[Check]:

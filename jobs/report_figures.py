@@ -98,7 +98,7 @@ def histograms(results: Results) -> bytes:
         values = results.values(name)
         assert values is not None
         if name == "correlation":
-            low = min(float(np.percentile(values, 0.5)), 0.9999)
+            low = min(float(np.percentile(values, 0.5)), 0.999)
             bins = np.linspace(low, 1, _N_BINS)
             axes.set(xlabel="correlation", title="Measured and modelled signal")
             axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -119,10 +119,11 @@ def histograms(results: Results) -> bytes:
 def regions(results: Results, labels: Labels) -> bytes:
     """Regions with their names on the proton density, for the slices that hold some."""
     from matplotlib import colormaps
+    from matplotlib.patches import Patch
 
     shown = [z for z, values in enumerate(labels.values) if values.any()]
     n_columns = min(len(shown), 4)
-    figure = new_figure(3.4 * n_columns, 3.4 * -(-len(shown) // n_columns))
+    figure = new_figure(3.4 * n_columns + 1.8, 3.4 * -(-len(shown) // n_columns))
     colours = colormaps["tab20"]
     for i, z in enumerate(shown):
         axes = figure.add_subplot(-(-len(shown) // n_columns), n_columns, i + 1)
@@ -134,14 +135,12 @@ def regions(results: Results, labels: Labels) -> bytes:
         axes.imshow(density, cmap="gray", origin="lower", aspect=dy / dx)
         overlay = np.zeros((*placed.shape, 4))
         for k, number in enumerate(labels.names):
-            inside = placed == number
-            if inside.any():
-                overlay[inside] = (*colours(k % 20)[:3], 0.55)
-                y, x = np.argwhere(inside).mean(axis=0)
-                axes.text(x, y, f"{number}", color="white", ha="center", va="center", fontsize=8)
+            overlay[placed == number] = (*colours(k % 20)[:3], 0.6)
         axes.imshow(overlay, origin="lower", aspect=dy / dx)
         axes.set_axis_off()
         axes.set_title(f"slice {results.provenance['slices'][z]['slice']}", color=_FOREGROUND, fontsize=10)
+    patches = [Patch(color=colours(k % 20), label=name) for k, name in enumerate(labels.names.values())]
+    figure.legend(handles=patches, loc="outside right upper", frameon=False, labelcolor=_FOREGROUND)
     return _png(figure)
 
 

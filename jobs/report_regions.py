@@ -16,6 +16,8 @@ from jobs.slices import check_place, read_volume
 from reconstruction.maps import Maps
 
 Row = dict[str, Any]
+UNIT_ENDINGS = {"ms": "_ms", "%": "_percent", "": ""}
+"""How names of columns end, by unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +108,7 @@ def region_statistics(results: Results, labels: Labels) -> list[Row]:
             if values is None:
                 continue
             values *= quantity.factor
-            unit = {"": "", "%": "_percent"}.get(quantity.unit, f"_{quantity.unit}")
+            unit = UNIT_ENDINGS[quantity.unit]
             row |= {f"{field}_{what}{unit}": value for what, value in _statistics(values)}
             errors = _values(results.bids.maps, f"{field}_std", inside & masks)
             if errors is not None:

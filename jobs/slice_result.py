@@ -18,7 +18,7 @@ _THUMBNAIL = 64  # pixels of the larger side of a coil sensitivity, at most
 ADMM_RECORD = ("data_misfit", "primal_residual", "dual_residual", "changed", "mu")
 """What LR-ADMM records of each outer iteration."""
 _REQUIRED = ("t1", "t2", "pd", "mask", "coils", "record")
-_OPTIONAL = ("b1", "correlation")
+_OPTIONAL = ("b1", "correlation", "t1_std", "t2_std", "b1_std")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,11 @@ class SliceResult:
         if result.admm is not None:
             record["admm"] = {name: getattr(result.admm, name).tolist() for name in ADMM_RECORD}
             record["admm"]["converged"] = result.admm.converged
+        if result.refined is not None:
+            record["refinement"] = {
+                "n_not_converged": int((~result.refined.converged).sum()),
+                "n_at_bound": int(result.refined.at_bound.sum()),
+            }
         return cls(
             number, result.maps, affine, coils=result.sensitivities[:, ::step, ::step].copy(), record=record
         )

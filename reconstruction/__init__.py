@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from reconstruction.coils import adaptive_combine, coil_images, espirit
     from reconstruction.gradient_delays import GradientDelays, estimate_gradient_delays
     from reconstruction.inversion import Inversion, low_rank_inversion
+    from reconstruction.linops import as_linop, as_preconditioner
     from reconstruction.maps import Maps
     from reconstruction.maps_figure import plot_maps
+    from reconstruction.memory import MemoryEstimate, memory_estimate
     from reconstruction.operators import SubspaceEncoding
     from reconstruction.phantom import Phantom
     from reconstruction.phantom_fields import b1_map, birdcage_sensitivities
@@ -24,12 +26,20 @@ if TYPE_CHECKING:
     from reconstruction.phantom_templates import analytic_head, mni152_head
     from reconstruction.pipeline import Reconstruction, reconstruct
     from reconstruction.preparation import Preparation, prepare
-    from reconstruction.rawdata import RawData, RawDataError, read_ismrmrd, write_ismrmrd
+    from reconstruction.rawdata import (
+        RawData,
+        RawDataError,
+        read_ismrmrd,
+        read_raw_data,
+        read_twix,
+        write_ismrmrd,
+    )
     from reconstruction.receive_field import estimate_receive_field
     from reconstruction.sensitivity_check import check_sensitivities
     from reconstruction.sensitivity_files import read_sensitivities
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
+        cartesian_lines,
         density_compensation,
         golden_angle_radial,
         variable_density_spiral,
@@ -44,7 +54,9 @@ _MODULES = {
     "gradient_delays": ("GradientDelays", "estimate_gradient_delays"),
     "inversion": ("Inversion", "low_rank_inversion"),
     "maps": ("Maps",),
+    "linops": ("as_linop", "as_preconditioner"),
     "maps_figure": ("plot_maps",),
+    "memory": ("MemoryEstimate", "memory_estimate"),
     "operators": ("SubspaceEncoding",),
     "phantom": ("Phantom",),
     "phantom_fields": ("b1_map", "birdcage_sensitivities"),
@@ -52,12 +64,20 @@ _MODULES = {
     "phantom_templates": ("analytic_head", "mni152_head"),
     "pipeline": ("Reconstruction", "reconstruct"),
     "preparation": ("Preparation", "prepare"),
-    "rawdata": ("RawData", "RawDataError", "read_ismrmrd", "write_ismrmrd"),
+    "rawdata": (
+        "RawData",
+        "RawDataError",
+        "read_ismrmrd",
+        "read_raw_data",
+        "read_twix",
+        "write_ismrmrd",
+    ),
     "receive_field": ("estimate_receive_field",),
     "sensitivity_check": ("check_sensitivities",),
     "sensitivity_files": ("read_sensitivities",),
     "trajectory": (
         "GOLDEN_ANGLE",
+        "cartesian_lines",
         "density_compensation",
         "golden_angle_radial",
         "variable_density_spiral",
@@ -74,6 +94,7 @@ __all__ = [
     "GradientDelays",
     "Inversion",
     "Maps",
+    "MemoryEstimate",
     "Phantom",
     "Preparation",
     "RawData",
@@ -83,8 +104,11 @@ __all__ = [
     "TrajectoryCheck",
     "adaptive_combine",
     "analytic_head",
+    "as_linop",
+    "as_preconditioner",
     "b1_map",
     "birdcage_sensitivities",
+    "cartesian_lines",
     "check_sensitivities",
     "check_trajectory",
     "coil_images",
@@ -95,12 +119,15 @@ __all__ = [
     "estimate_receive_field",
     "golden_angle_radial",
     "low_rank_inversion",
+    "memory_estimate",
     "mni152_head",
     "plot_maps",
     "prepare",
     "read_bids",
     "read_ismrmrd",
+    "read_raw_data",
     "read_sensitivities",
+    "read_twix",
     "reconstruct",
     "simulate_acquisition",
     "variable_density_spiral",

@@ -251,8 +251,8 @@ def _check_kspace(kspace: NDArray[np.complex64]) -> None:
     if not finite.all():
         readout, sample, coil = np.argwhere(~finite.transpose(1, 2, 0))[0]
         raise ValueError(
-            f"kspace is {kspace[coil, readout, sample]} at readout {readout}, sample {sample}, coil {coil}; "
-            "it must be finite: remove or replace the readout"
+            f"kspace is {kspace[coil, readout, sample]!s} at readout {readout}, sample {sample}, coil {coil};"
+            " it must be finite: remove or replace the readout"
         )
 
 
@@ -289,4 +289,6 @@ def _check_noise(noise: NDArray[np.complex64], n_coils: int) -> None:
     finite = np.isfinite(noise)
     if not finite.all():
         sample, coil = np.argwhere(~finite.T)[0]
-        raise ValueError(f"noise is {noise[coil, sample]} at sample {sample}, coil {coil}; it must be finite")
+        raise ValueError(
+            f"noise is {noise[coil, sample]!s} at sample {sample}, coil {coil}; it must be finite"
+        )

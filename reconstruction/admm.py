@@ -18,7 +18,6 @@ from reconstruction.regularisation import Regularisation
 
 Matcher: TypeAlias = Callable[[NDArray[np.complex64], NDArray[np.complex64] | None], Match]
 
-_POWER_ITERATIONS = 10
 # Residuals further apart than this move mu by _STEP (Boyd et al. 2011, section 3.4.1).
 _IMBALANCE, _STEP = 10.0, 2.0
 
@@ -30,8 +29,9 @@ class AdmmSettings:
     Attributes
     ----------
     mu : float
-        Penalty, > 0, relative to the largest eigenvalue of E^H E. Large values hold the images to the atoms
-        that the first step found, small ones let them follow the data and converge slowly.
+        Penalty, > 0, relative to the mean eigenvalue of E^H E, that is to the mean density of the samples.
+        Large values hold the images to the atoms of the first match, and converge slowly to others; small
+        ones converge slowly to atoms.
     n_iterations : int
         Largest number of (outer) iterations, > 0: each solves for the images and matches them.
     n_inner : int
@@ -49,7 +49,7 @@ class AdmmSettings:
         If a number is out of range.
     """
 
-    mu: float = 0.015
+    mu: float = 0.2
     n_iterations: int = 20
     n_inner: int = 10
     tolerance: float = 1e-3
@@ -59,8 +59,8 @@ class AdmmSettings:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.mu) and self.mu > 0):
             raise ValueError(
-                f"mu={self.mu} must be positive and finite; it is relative to the largest eigenvalue of the "
-                "normal operator (published: 0.015)"
+                f"mu={self.mu} must be positive and finite; it is relative to the mean eigenvalue of the "
+                "normal operator (default: 0.2)"
             )
         require_count("n_iterations", self.n_iterations)
         require_count("n_inner", self.n_inner)
@@ -115,7 +115,7 @@ def low_rank_admm(
 ) -> Admm:
     """Coefficient images x near multiples of atoms d that agree with k-space s, voxel by voxel.
 
-    With E scaled so that the largest eigenvalue of E^H E is 1, P = I - d d^H in the voxels of the mask (0
+    With E scaled so that the mean eigenvalue of E^H E is 1, P = I - d d^H in the voxels of the mask (0
     elsewhere: nothing is asked of them) and the scaled dual variable y, which starts from 0, each iteration
 
     1. finds x of ``(E^H E + mu P) x = E^H s - mu P y`` by conjugate gradients,
@@ -171,9 +171,9 @@ def low_rank_admm(
         raise ValueError(f"mask has shape {voxels.shape}; the images have {encoding.image_shape[1:]}")
     if not voxels.any():
         raise ValueError("mask is empty; mark the voxels to match")
-    # Images of unit magnitude, data of E with unit largest eigenvalue.
+    # Images of unit magnitude, E of unit mean eigenvalue.
     magnitude = norm(start.coefficients[:, voxels]) / np.sqrt(voxels.sum())
-    eigenvalue = np.float32(_largest_eigenvalue(encoding))
+    eigenvalue = np.float32(encoding.mean_eigenvalue)
     x = start.coefficients / np.float32(magnitude)
     image = encoding.adjoint(kspace) / (eigenvalue * np.float32(magnitude))
 
@@ -216,8 +216,8 @@ def low_rank_admm(
                 penalty.rescale(factor)
     scale = np.complex64(magnitude)
     found = replace(atoms.match, pd=scale * atoms.match.pd)
-    columns = (np.array(column) for column in zip(*record, strict=True))
-    return Admm(scale * x, found, *columns, converged)
+    misfits, primals, duals, changes, mus = (np.array(column) for column in zip(*record, strict=True))
+    return Admm(scale * x, found, misfits, primals, duals, changes, mus, converged)
 
 
 class _Atoms:
@@ -294,16 +294,6 @@ class _Spatial:
     def rescale(self, factor: float) -> None:
         """Follow mu that has been multiplied by the factor."""
         self._dual = self._dual / np.float32(factor)
-
-
-def _largest_eigenvalue(encoding: SubspaceEncoding) -> float:
-    """Largest eigenvalue of E^H E, by the power method from an image that is low in frequency."""
-    x = np.ones(encoding.image_shape, dtype=np.complex64)
-    eigenvalue = 0.0
-    for _ in range(_POWER_ITERATIONS):
-        x = encoding.normal(x / np.float32(norm(x)))
-        eigenvalue = norm(x)
-    return eigenvalue
 
 
 def _factor(primal: float, dual: float) -> float:

@@ -143,7 +143,8 @@ def write_bids(
     folder : str or Path
         Where the dataset goes; missing parent folders are made.
     maps : list of Maps
-        Slices of one size in the order of z, at least one.
+        Slices of one size in the order of z, at least one. What one of them holds, all must hold, except for
+        those with an empty mask.
     affine : array_like, shape (4, 4)
         Maps voxel indices (x, y, z, 1) to millimetres in RAS; x counts columns, y rows and z slices.
     subject : str
@@ -211,14 +212,17 @@ def _volumes(maps: list[Maps]) -> dict[str, NDArray[np.float32]]:
     mask = np.stack([slice_maps.mask for slice_maps in maps])
     volumes = {}
     for ending, (name, factor, *_) in _QUANTITIES.items():
-        stack = [getattr(slice_maps, name) for slice_maps in maps if getattr(slice_maps, name) is not None]
-        if not stack:
+        images = [getattr(slice_maps, name) for slice_maps in maps]
+        if all(image is None for image in images):
             continue
-        if len(stack) < len(maps):
+        lacking = sum(
+            image is None and slice_maps.mask.any() for image, slice_maps in zip(images, maps, strict=True)
+        )
+        if lacking:
             raise ValueError(
-                f"maps hold {name} for {len(stack)} of {len(maps)} slices; give it for all or none"
+                f"maps hold {name} for {len(maps) - lacking} of {len(maps)} slices; give it for all or none"
             )
-        volume = np.abs(stack) if name == "pd" else np.stack(stack)
+        volume = np.stack([np.zeros(mask.shape[1:]) if image is None else np.abs(image) for image in images])
         outside = np.nan if name.endswith("_std") else 0
         volumes[ending] = np.where(mask, np.float32(factor) * volume, np.float32(outside)).T
     return volumes

@@ -12,13 +12,18 @@ from numpy.typing import ArrayLike, NDArray
 from reconstruction.acquisition import Acquisition
 from reconstruction.trajectory import density_compensation
 
+# Of the mean: what was measured only at times of no weight must not be amplified without limit.
+_LEAST_IMPORTANCE = 0.1
+
 
 def coil_images(acquisition: Acquisition, weights: ArrayLike | None = None) -> NDArray[np.complex64]:
     """Image of each coil from all readouts together, by the density-compensated adjoint NUFFT.
 
     ``image(r) = sum_t conj(weights_t) sum_m d_tm s_tm exp(+2 pi i k_tm.r)`` with the density compensation d
-    (`density_compensation`). Where the contrast changes from readout to readout, the first subspace vector as
-    weights gives the coefficient image with the most signal.
+    (`density_compensation`), for which readouts count as ``|weights_t|^2`` and a tenth of its mean: parts of
+    k-space that were measured at times of little weight are as bright as the others. Where the contrast
+    changes from readout to readout, the first subspace vector as weights gives the coefficient image with the
+    most signal.
 
     Parameters
     ----------
@@ -38,17 +43,18 @@ def coil_images(acquisition: Acquisition, weights: ArrayLike | None = None) -> N
         If the weights have another shape, are not finite or all zero.
     """
     trajectory = acquisition.trajectory
-    compensation = density_compensation(trajectory, acquisition.matrix).astype(np.complex64)
-    if weights is not None:
-        readout_weights = np.asarray(weights)
-        if readout_weights.shape != (acquisition.n_readouts,):
-            raise ValueError(
-                f"weights has shape {readout_weights.shape}; it must hold one value for each of the "
-                f"{acquisition.n_readouts} readouts"
-            )
-        if not np.isfinite(readout_weights).all() or not readout_weights.any():
-            raise ValueError("weights must be finite and not all zero")
-        compensation *= readout_weights.conj()[:, None].astype(np.complex64)
+    readout_weights = np.ones(acquisition.n_readouts) if weights is None else np.asarray(weights)
+    if readout_weights.shape != (acquisition.n_readouts,):
+        raise ValueError(
+            f"weights has shape {readout_weights.shape}; it must hold one value for each of the "
+            f"{acquisition.n_readouts} readouts"
+        )
+    if not np.isfinite(readout_weights).all() or not readout_weights.any():
+        raise ValueError("weights must be finite and not all zero")
+    energy = np.abs(readout_weights) ** 2
+    importance = (energy / energy.mean() + _LEAST_IMPORTANCE) / (1 + _LEAST_IMPORTANCE)
+    compensation = density_compensation(trajectory, acquisition.matrix, importance=importance)
+    compensation = (compensation * readout_weights.conj()[:, None]).astype(np.complex64)
     samples = (acquisition.kspace * compensation).reshape(acquisition.n_coils, -1)
     kx, ky = (np.ascontiguousarray(2 * np.pi * trajectory[..., i].ravel()) for i in range(2))
     plan = finufft.Plan(

@@ -147,7 +147,7 @@ def plot_quality(
     columns = []
     if maps.correlation is not None:
         image = _masked(maps.correlation, maps.mask)
-        low = min(float(np.nanpercentile(image, 1)), 0.9999) if maps.mask.any() else 0.0
+        low = min(float(np.nanpercentile(image, 1)), 0.999) if maps.mask.any() else 0.0
         norm = Normalize(low, 1.0)
         columns.append(Column("Correlation", "", "magma", image, None, norm, "min"))
     for title_, _, name, _, _ in _SHOWN:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dictionaries import Dictionary, Match, match
+from dictionaries import Dictionary, Match, Refined, match
+from epgbloch import SignalModel
 from reconstruction.acquisition import Acquisition
 from reconstruction.admm import Admm, AdmmSettings, low_rank_admm
 from reconstruction.conjugate_gradients import norm
@@ -22,6 +23,7 @@ from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import signal_mask
 from reconstruction.smooth_b1 import SmoothB1
+from reconstruction.standard_errors import refine_voxels
 from reconstruction.trajectory_check import TrajectoryCheck
 
 
@@ -52,6 +54,8 @@ class Reconstruction:
         Number of virtual coils that were inverted; None: no coils were compressed.
     kept_energy : float or None
         Their part of the energy of the k-space.
+    refined : Refined or None
+        Fits of the voxels of the mask that gave the maps; None: the maps are those of the atoms.
     gradient_delays : GradientDelays or None
         Delays that were corrected; None: they were not estimated.
     trajectory_check : TrajectoryCheck or None
@@ -68,6 +72,7 @@ class Reconstruction:
     n_dead_coils: int
     n_virtual_coils: int | None
     kept_energy: float | None
+    refined: Refined | None
     gradient_delays: GradientDelays | None
     trajectory_check: TrajectoryCheck | None
 
@@ -86,6 +91,7 @@ def reconstruct(
     tolerance: float = TOLERANCE,
     admm: AdmmSettings | None = None,
     b1_width: float | None = None,
+    refine_with: SignalModel | None = None,
     mask: ArrayLike | None = None,
     correct_receive_field: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -106,6 +112,7 @@ def reconstruct(
        (`coil_agreement`) are not taken.
     5. `dictionaries.match` finds the atom of each voxel in the mask. With `admm`, `low_rank_admm` goes on
        from there.
+       With `refine_with`, `refine_voxels` goes below the step of the grid and gives standard errors.
     6. The proton density is divided by the field of `estimate_receive_field`. With estimated sensitivities
        it holds the root sum of squares of the true ones, which the data alone cannot tell from proton
        density; the field rests on the assumption that neighbours of equal T1 and T2 have equal ones.
@@ -133,6 +140,8 @@ def reconstruct(
     b1_width : float, optional
         B1 is smooth: the full width at half maximum [m] of the Gaussian in `smooth_b1`. Default: the B1 of
         each voxel is that of its atom.
+    refine_with : SignalModel, optional
+        Model with which T1, T2 and, unless `b1_width` is given, B1 are fitted; None: those of the atoms.
     mask : array_like, shape (ny, nx), bool, optional
         Voxels to match.
     correct_receive_field : bool, optional
@@ -175,8 +184,8 @@ def reconstruct(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )
     coefficients, record = inversion.coefficients, None
+    noise = _noise_level(encoding, whitened, inversion.misfit, whitened_coils)
     if voxels is None:
-        noise = _noise_level(encoding, whitened, inversion.misfit, whitened_coils)
         voxels = signal_mask(np.linalg.norm(coefficients, axis=0), noise, prepared.agreement)
     else:
         _check_seen(voxels, prepared.sensitivities)
@@ -198,9 +207,24 @@ def reconstruct(
         coefficients, found = record.coefficients, record.match
     b1 = found.b1 if smooth is None else smooth.b1
     maps = _maps(found, voxels, b1 if dictionary.grid.b1.size > 1 else None)
+    refined, fit_b1 = None, maps.b1 is not None and smooth is None
+    if refine_with is not None:
+        refined = refine_voxels(
+            refine_with,
+            dictionary,
+            coefficients,
+            found,
+            voxels,
+            noise / np.sqrt(2 * dictionary.rank),  # of a real part, not of all coefficients
+            fit_b1=fit_b1,
+            progress=progress,
+        )
     field, degree = None, None
     if correct_receive_field or (correct_receive_field is None and sensitivities is None):
         field, degree = estimate_receive_field(maps)
+    if refined is not None:
+        maps = _refined_maps(refined, maps, fit_b1)
+    if field is not None:
         maps = replace(maps, pd=(maps.pd / field).astype(np.complex64))
     return Reconstruction(
         maps,
@@ -213,6 +237,7 @@ def reconstruct(
         prepared.n_dead_coils,
         None if prepared.kept_energy is None else whitened.n_coils,
         prepared.kept_energy,
+        refined,
         prepared.gradient_delays,
         prepared.trajectory_check,
     )
@@ -265,17 +290,26 @@ def _smooth_b1(
 
 def _maps(found: Match, mask: NDArray[np.bool_], b1: NDArray[np.float64] | None) -> Maps:
     """Maps of the voxels in the mask."""
-
-    def image(values: NDArray[Any]) -> NDArray[Any]:
-        result = np.zeros(mask.shape, dtype=values.dtype)
-        result[mask] = values
-        return result
-
     return Maps(
-        t1=image(found.t1),
-        t2=image(found.t2),
-        pd=image(found.pd),
+        t1=_image(found.t1, mask),
+        t2=_image(found.t2, mask),
+        pd=_image(found.pd, mask),
         mask=mask,
-        b1=None if b1 is None else image(b1),
-        correlation=image(found.correlation),
+        b1=None if b1 is None else _image(b1, mask),
+        correlation=_image(found.correlation, mask),
     )
+
+
+def _refined_maps(refined: Refined, maps: Maps, fit_b1: bool) -> Maps:
+    """Maps with the values and standard errors of the fits."""
+    names = ["t1", "t2", "pd", "correlation", "t1_std", "t2_std"]
+    if fit_b1:
+        names += ["b1", "b1_std"]
+    return replace(maps, **{name: _image(getattr(refined, name), maps.mask) for name in names})
+
+
+def _image(values: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """Image of the values of the voxels in the mask, 0 outside."""
+    result = np.zeros(mask.shape, dtype=values.dtype)
+    result[mask] = values
+    return result

@@ -1,4 +1,4 @@
-"""ISMRMRD raw data out; `reconstruction.rawdata` reads them and re-exports the writer."""
+"""ISMRMRD raw data out; `reconstruction.rawdata_ismrmrd` reads them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ from numpy.typing import NDArray
 from epgbloch._files import new_hdf5, replacing
 from epgbloch.constants import GAMMA_BAR
 from reconstruction.acquisition import Acquisition
+from reconstruction.rawdata_cartesian import cartesian_grid
+from reconstruction.rawdata_checks import LARGEST_COUNT
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 """Signs from ISMRMRD's axes (left, posterior, superior) to those of NIfTI (right, anterior, superior)."""
 
-_LARGEST_COUNT = 65535  # 16-bit counters of the format
-
 
 def write_ismrmrd(
-    path: str | os.PathLike[str], acquisitions: Sequence[Acquisition], *, field_strength: float = 3.0
+    path: str | os.PathLike[str],
+    acquisitions: Sequence[Acquisition],
+    *,
+    field_strength: float = 3.0,
+    cartesian: bool = False,
 ) -> None:
     """Write slices as an ISMRMRD (HDF5) file that `read_ismrmrd` reads back exactly.
 
-    Noise readouts come first, then the slices one after the other. Each readout is one time point:
-    kspace_encode_step_1 and repetition both count it. Unknown dwell times are written as 0 (that of the
-    noise always), and so are directions and position where the orientation is not known. The file is written
-    under a temporary name in the same folder and renamed when it is complete.
+    Noise readouts come first, then the slices one after the other. Each readout is one time point, which
+    repetition counts; kspace_encode_step_1 counts it too, or is the line of Cartesian data. Unknown dwell
+    times are written as 0 (that of the noise always), and so are directions and position where the
+    orientation is not known. The file is written under a temporary name in the same folder and renamed when
+    it is complete.
 
     Parameters
     ----------
@@ -41,13 +46,16 @@ def write_ismrmrd(
         Slices of one measurement: same shapes, geometry and noise, different `slice_index`.
     field_strength : float
         Main field [T], > 0.
+    cartesian : bool
+        Write the trajectory as lines of a Cartesian encoding, as scanners do, instead of sample by sample.
 
     Raises
     ------
     ValueError
         If there is no slice, the slices do not fit together, a count exceeds the 16 bits of the format, the
-        axes of an affine are not orthogonal with the pixel size as length, or `field_strength` is not
-        positive.
+        axes of an affine are not orthogonal with the pixel size as length, `field_strength` is not positive,
+        or the trajectory is not the one of full or partial Cartesian lines, the same samples in each, with
+        `cartesian`.
 
     References
     ----------
@@ -56,12 +64,16 @@ def write_ismrmrd(
     _check_slices(acquisitions)
     if not (np.isfinite(field_strength) and field_strength > 0):
         raise ValueError(f"field_strength={field_strength} must be positive [T]")
-    table = np.concatenate([_noise_table(acquisitions[0]), *(_slice_table(a) for a in acquisitions)])
+    if cartesian and len({cartesian_grid(acquisition)[0] for acquisition in acquisitions}) > 1:
+        raise ValueError("the slices have readouts of different oversampling; a Cartesian file has one")
+    table = np.concatenate(
+        [_noise_table(acquisitions[0]), *(_slice_table(a, cartesian) for a in acquisitions)]
+    )
     table["head"]["scan_counter"] = np.arange(table.size)
     table["head"]["flags"][-1] |= _bit(flags.ACQ_LAST_IN_MEASUREMENT)
     with replacing(Path(path)) as partial, new_hdf5(partial, libver="earliest") as file:
         group = file.create_group("dataset")
-        xml = xsd.ToXML(_header(acquisitions, field_strength))
+        xml = xsd.ToXML(_header(acquisitions, field_strength, cartesian))
         group.create_dataset("xml", data=[xml.encode()], dtype=h5py.special_dtype(vlen=bytes))
         # Chunked and extensible, as the ISMRMRD library makes it.
         group.create_dataset("data", data=table, maxshape=(None,), chunks=(min(table.size, 1024),))
@@ -72,8 +84,8 @@ def _check_slices(acquisitions: Sequence[Acquisition]) -> None:
         raise ValueError("acquisitions is empty; give at least one slice")
     first = acquisitions[0]
     for name in ("n_readouts", "n_samples", "n_coils"):
-        if getattr(first, name) > _LARGEST_COUNT:
-            raise ValueError(f"{name}={getattr(first, name)} exceeds {_LARGEST_COUNT}, the limit of ISMRMRD")
+        if getattr(first, name) > LARGEST_COUNT:
+            raise ValueError(f"{name}={getattr(first, name)} exceeds {LARGEST_COUNT}, the limit of ISMRMRD")
     for acquisition in acquisitions[1:]:
         shape = acquisition.kspace.shape
         if shape != first.kspace.shape:
@@ -92,9 +104,9 @@ def _check_slices(acquisitions: Sequence[Acquisition]) -> None:
                 f"noise of slice {acquisition.slice_index} differs; a file has one noise measurement"
             )
     numbers = [acquisition.slice_index for acquisition in acquisitions]
-    if len(set(numbers)) < len(numbers) or max(numbers) > _LARGEST_COUNT:
+    if len(set(numbers)) < len(numbers) or max(numbers) > LARGEST_COUNT:
         raise ValueError(
-            f"slice_index of the slices must differ and be at most {_LARGEST_COUNT}; got {numbers}"
+            f"slice_index of the slices must differ and be at most {LARGEST_COUNT}; got {numbers}"
         )
 
 
@@ -106,21 +118,26 @@ def _noise_table(acquisition: Acquisition) -> NDArray[np.void]:
     """Noise as readouts of at most 65535 samples, which the reader puts together again."""
     if acquisition.noise is None:
         return np.zeros(0, dtype=acquisition_dtype)
-    pieces = range(0, acquisition.noise.shape[1], _LARGEST_COUNT)
-    readouts = [acquisition.noise[:, start : start + _LARGEST_COUNT] for start in pieces]
+    pieces = range(0, acquisition.noise.shape[1], LARGEST_COUNT)
+    readouts = [acquisition.noise[:, start : start + LARGEST_COUNT] for start in pieces]
     table = _table(readouts, [np.zeros((0, 0), dtype=np.float32)] * len(readouts))
     table["head"]["flags"] = _bit(flags.ACQ_IS_NOISE_MEASUREMENT)
     return table
 
 
-def _slice_table(acquisition: Acquisition) -> NDArray[np.void]:
-    table = _table(list(acquisition.kspace.transpose(1, 0, 2)), list(acquisition.trajectory))
+def _slice_table(acquisition: Acquisition, cartesian: bool) -> NDArray[np.void]:
+    trajectory = acquisition.trajectory[:, :0] if cartesian else acquisition.trajectory
+    table = _table(list(acquisition.kspace.transpose(1, 0, 2)), list(trajectory))
     head = table["head"]
-    head["trajectory_dimensions"] = 2
-    head["center_sample"] = np.linalg.norm(acquisition.trajectory, axis=-1).argmin(axis=-1)
+    head["idx"]["repetition"] = np.arange(acquisition.n_readouts)
+    if cartesian:
+        _, head["center_sample"], head["idx"]["kspace_encode_step_1"] = cartesian_grid(acquisition)
+    else:
+        head["trajectory_dimensions"] = 2
+        head["center_sample"] = np.linalg.norm(trajectory, axis=-1).argmin(axis=-1)
+        head["idx"]["kspace_encode_step_1"] = head["idx"]["repetition"]
     head["idx"]["slice"] = acquisition.slice_index
     head["sample_time_us"] = 1e6 * (acquisition.dwell_time or 0)
-    head["idx"]["kspace_encode_step_1"] = head["idx"]["repetition"] = np.arange(acquisition.n_readouts)
     head["flags"][0] |= _bit(flags.ACQ_FIRST_IN_SLICE)
     head["flags"][-1] |= _bit(flags.ACQ_LAST_IN_SLICE)
     if not acquisition.orientation_known:
@@ -152,14 +169,23 @@ def _table(
     return table
 
 
-def _header(acquisitions: Sequence[Acquisition], field_strength: float) -> xsd.ismrmrdHeader:
+def _header(acquisitions: Sequence[Acquisition], field_strength: float, cartesian: bool) -> xsd.ismrmrdHeader:
     first = acquisitions[0]
     (ny, nx), (fov_y, fov_x) = first.matrix, first.fov
-    space = xsd.encodingSpaceType(
-        matrixSize=xsd.matrixSizeType(x=nx, y=ny, z=1),
-        fieldOfView_mm=xsd.fieldOfViewMm(x=1e3 * fov_x, y=1e3 * fov_y, z=1e3 * first.slice_thickness),
-    )
-    readouts = xsd.limitType(minimum=0, maximum=first.n_readouts - 1, center=0)
+
+    def space(n_x: int) -> xsd.encodingSpaceType:
+        return xsd.encodingSpaceType(
+            matrixSize=xsd.matrixSizeType(x=n_x, y=ny, z=1),
+            fieldOfView_mm=xsd.fieldOfViewMm(
+                x=1e3 * fov_x * n_x / nx, y=1e3 * fov_y, z=1e3 * first.slice_thickness
+            ),
+        )
+
+    readouts = lines = xsd.limitType(minimum=0, maximum=first.n_readouts - 1, center=0)
+    n_encoded = nx
+    if cartesian:
+        n_encoded, _, _ = cartesian_grid(first)
+        lines = xsd.limitType(minimum=0, maximum=ny - 1, center=ny // 2)
     numbers = [acquisition.slice_index for acquisition in acquisitions]
     return xsd.ismrmrdHeader(
         acquisitionSystemInformation=xsd.acquisitionSystemInformationType(
@@ -170,14 +196,14 @@ def _header(acquisitions: Sequence[Acquisition], field_strength: float) -> xsd.i
         ),
         encoding=[
             xsd.encodingType(
-                encodedSpace=space,
-                reconSpace=space,
+                encodedSpace=space(n_encoded),
+                reconSpace=space(nx),
                 encodingLimits=xsd.encodingLimitsType(
-                    kspace_encoding_step_1=readouts,
+                    kspace_encoding_step_1=lines,
                     slice=xsd.limitType(minimum=min(numbers), maximum=max(numbers), center=min(numbers)),
                     repetition=readouts,
                 ),
-                trajectory=xsd.trajectoryType.OTHER,
+                trajectory=xsd.trajectoryType.CARTESIAN if cartesian else xsd.trajectoryType.OTHER,
             )
         ],
     )

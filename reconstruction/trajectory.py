@@ -132,12 +132,61 @@ def variable_density_spiral(
     return _components(rotation[:, None] * spiral)
 
 
+def cartesian_lines(lines: ArrayLike, n_samples: int, *, matrix: tuple[int, int]) -> NDArray[np.float32]:
+    """Readouts along x, each on one line of the Cartesian grid.
+
+    Sample i of a readout on line l lies at ``kx = (i - n_samples // 2) / n_samples``, ``ky = (l - ny // 2) /
+    ny``: line ``ny // 2`` goes through the centre of k-space. More samples than nx are readout oversampling.
+
+    Parameters
+    ----------
+    lines : array_like, shape (n_readouts,), int
+        Line of each readout, 0 ... ny - 1.
+    n_samples : int
+        Number of samples of a readout, > 0.
+    matrix : tuple of int
+        Image size (ny, nx).
+
+    Returns
+    -------
+    ndarray, shape (n_readouts, n_samples, 2), float32
+        Components (kx, ky) [cycles per pixel], within [-0.5, 0.5].
+
+    Raises
+    ------
+    ValueError
+        If there is no readout or no sample, or a line is none of the image.
+
+    Examples
+    --------
+    >>> cartesian_lines([1], 4, matrix=(2, 4))[0].tolist()
+    [[-0.5, 0.0], [-0.25, 0.0], [0.0, 0.0], [0.25, 0.0]]
+    """
+    numbers, ny = np.asarray(lines), matrix[0]
+    _check_counts(n_readouts=numbers.size, n_samples=n_samples)
+    wrong = np.flatnonzero((numbers < 0) | (numbers >= ny) | (numbers % 1 != 0))
+    if wrong.size:
+        raise ValueError(
+            f"line {numbers[wrong[0]]} of readout {wrong[0]} must be a whole number from 0 to {ny - 1} for "
+            f"an image of {ny} rows"
+        )
+    positions = np.empty((numbers.size, n_samples, 2), dtype=np.float32)
+    positions[..., 0] = (np.arange(n_samples) - n_samples // 2) / n_samples
+    positions[..., 1] = ((numbers - ny // 2) / ny)[:, np.newaxis]
+    return positions
+
+
 def density_compensation(
-    trajectory: ArrayLike, matrix: tuple[int, int], *, n_iterations: int = 20
+    trajectory: ArrayLike,
+    matrix: tuple[int, int],
+    *,
+    n_iterations: int = 20,
+    importance: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
     """Weights that make the adjoint Fourier transform an approximate inverse.
 
-    The Pipe-Menon iteration ``w <- w / (C w)`` towards ``C w = 1`` at every sample. C convolves with
+    The Pipe-Menon iteration ``w <- w / (C a w)`` towards ``C a w = 1`` at every sample, with the importance
+    a = 1 of each unless given: a sample of a = 2 counts like two in the same place. C convolves with
     ``c(k) = sum_r p(r) exp(2 pi i k.r)``, p a separable triangle of height 1 over twice the field of view:
     c is a product of squared Dirichlet kernels, nonnegative, so that the weights stay positive. C is a
     type-1 and a type-2 non-uniform FFT on the doubled grid.
@@ -154,6 +203,8 @@ def density_compensation(
         Image size (ny, nx).
     n_iterations : int
         Number of iterations, > 0.
+    importance : array_like, shape (n_readouts,), optional
+        How much the samples of each readout count, > 0.
 
     Returns
     -------
@@ -163,7 +214,8 @@ def density_compensation(
     Raises
     ------
     ValueError
-        If the trajectory has another shape or is not finite.
+        If the trajectory or the importance has another shape or is not finite, or the importance is not
+        positive.
 
     References
     ----------
@@ -176,6 +228,13 @@ def density_compensation(
         raise ValueError(f"trajectory must have shape (n_readouts, n_samples, 2); got {positions.shape}")
     if not np.isfinite(positions).all():
         raise ValueError("trajectory must be finite; it holds NaN or infinity")
+    counts = np.ones(len(positions)) if importance is None else np.asarray(importance, dtype=np.float64)
+    if counts.shape != positions.shape[:1] or not (np.isfinite(counts) & (counts > 0)).all():
+        raise ValueError(
+            f"importance must hold a positive number for each of the {len(positions)} readouts; got shape "
+            f"{counts.shape}" + (f", smallest {counts.min():.3g}" if counts.size else "")
+        )
+    repeated = np.repeat(counts.astype(np.float32), positions.shape[1])
     kx, ky = (np.ascontiguousarray(2 * np.pi * positions[..., i].ravel()) for i in range(2))
     triangles = [1 - np.abs(np.arange(-n, n)) / n for n in matrix]
     window = np.outer(*triangles).astype(np.float32)
@@ -185,7 +244,7 @@ def density_compensation(
     to_samples.setpts(ky, kx)
     weights = np.full(kx.size, 1 / (matrix[0] * matrix[1]), dtype=np.complex64)
     for _ in range(n_iterations):
-        weights /= to_samples.execute(window * to_grid.execute(weights)).real
+        weights /= to_samples.execute(window * to_grid.execute(repeated * weights)).real
     return weights.real.reshape(positions.shape[:2])
 
 

@@ -243,9 +243,10 @@ def test_surrogate_is_the_model_where_there_is_a_section(load, tmp_path):
         load(sequence() | {"surrogate": {"network": "mine.npz"}}).model.signal(train, outside)
 
 
-def test_trajectories(load):
-    from reconstruction.trajectory import golden_angle_radial, variable_density_spiral
+def test_trajectories(load, tmp_path):
+    from reconstruction.trajectory import cartesian_lines, golden_angle_radial, variable_density_spiral
 
+    (tmp_path / "lines.csv").write_text("line\n7\n2\n")
     for value, expected in (
         ("{golden_angle_radial: }", golden_angle_radial(5, 32)),
         (
@@ -260,6 +261,13 @@ def test_trajectories(load):
             variable_density_spiral(
                 5, 32, matrix=(8, 8), n_interleaves=16, density_exponent=1, angle_increment=np.deg2rad(111)
             ),
+        ),
+        ("{cartesian: }", cartesian_lines([0, 1, 2, 3, 4], 32, matrix=(8, 8))),
+        ("{cartesian: {lines: sequential}}", cartesian_lines([0, 1, 2, 3, 4], 32, matrix=(8, 8))),
+        ("{cartesian: {lines: [6, 0, 6]}}", cartesian_lines([6, 0, 6, 6, 0], 32, matrix=(8, 8))),
+        (
+            "{cartesian: {lines: {csv: lines.csv, column: line}}}",
+            cartesian_lines([7, 2] * 3, 32, matrix=(8, 8))[:5],
         ),
     ):
         protocol = load(f"{yaml.safe_dump(sequence())}\ntrajectory: {value}")
@@ -283,9 +291,18 @@ def test_spirals_get_enough_samples(load, n_pixels, n_interleaves, exponent):
     assert n_samples == 2 * n_pixels or last_step >= 0.95 / np.sqrt(2) / n_pixels
 
 
-def test_radial_samples(load):
-    protocol = load(f"{yaml.safe_dump(sequence())}\ntrajectory: {{golden_angle_radial: }}")
+@pytest.mark.parametrize("kind", ["golden_angle_radial", "cartesian"])
+def test_radial_and_cartesian_samples(load, kind):
+    protocol = load(f"{yaml.safe_dump(sequence())}\ntrajectory: {{{kind}: }}")
     assert protocol.trajectory.n_samples(64) == 128
+
+
+def test_cartesian_lines_go_round_and_must_be_in_the_image(load):
+    trajectory = load({**sequence(), "trajectory": {"cartesian": None}}).trajectory
+    np.testing.assert_array_equal(trajectory(7, 4, (3, 2))[:, 0, 1] * 3, [-1, 0, 1, -1, 0, 1, -1])
+    trajectory = load({**sequence(), "trajectory": {"cartesian": {"lines": [0, 3]}}}).trajectory
+    with pytest.raises(ValueError, match=r"cartesian\.lines .*line 3 of readout 1 .* from 0 to 2"):
+        trajectory(2, 4, (3, 2))
 
 
 def test_null_is_the_default_and_exponents_are_numbers(load):
@@ -396,6 +413,9 @@ def other(section, **values):
         (other("reconstruction", slices=[1, 1]), r"slices: holds a number twice"),
         ({**sequence(), "trajectory": {}}, r"trajectory: give one of golden_angle_radial, spiral"),
         ({**sequence(), "trajectory": {"radial": {}}}, r"trajectory\.radial: unknown key"),
+        ({**sequence(), "trajectory": {"cartesian": {"lines": [0, 0.5]}}}, r"lines: must hold whole numbers"),
+        ({**sequence(), "trajectory": {"cartesian": {"lines": [3, -1]}}}, r"lines: value 1 must .* least 0"),
+        ({**sequence(), "trajectory": {"cartesian": {"lines": "centric"}}}, r"lines: must be a number"),
         ({**sequence(), "trajectory_units": "radians"}, r"trajectory_units: must be one of"),
         (
             {**sequence(), "trajectory": {"spiral": None}, "trajectory_units": "cycles_per_m"},
@@ -455,8 +475,9 @@ def test_example_explains_every_key():
     assert protocol.grid.n_atoms > 1000
     groups = (*protocol_sequence._TRAIN_KEYS.values(), *protocol_sequence._PULSE_KEYS.values())
     keys = {key for group in (protocol_sequence._KEYS, *groups) for key in group}
-    keys |= {*protocol_sequence._TRAIN_KEYS, "golden_angle_radial", "spiral", "slices", "trajectory_units"}
-    keys |= {"coil_compression", "sensitivities", "gradient_delays", "check_consistency"}
+    keys |= {*protocol_sequence._TRAIN_KEYS, "golden_angle_radial", "spiral", "cartesian"}
+    keys |= {"lines", "slices", "trajectory_units", "coil_compression"}
+    keys |= {"sensitivities", "gradient_delays", "check_consistency"}
     assert [key for key in sorted(keys) if key not in protocol.text] == []
 
 

@@ -45,7 +45,8 @@ def run(*arguments):
 
 
 def read(folder, name="T1map"):
-    (path,) = folder.glob(f"sub-*/*/*_{name}.nii.gz")
+    (subject,) = folder.glob("sub-*")
+    (path,) = subject.glob(f"*/{subject.name}_{name}.nii.gz")
     return nib.load(path)
 
 
@@ -64,7 +65,8 @@ def with_figures():
 def without_figures(request, monkeypatch):
     """Leave out figures and report, which take most of the time, unless a test asks for them."""
     if "with_figures" not in request.fixturenames:
-        monkeypatch.setattr("jobs.reconstruct._draw", lambda folder, *_: folder.mkdir())
+        for name in ("plot_maps", "coil_montage"):
+            monkeypatch.setattr(f"jobs.reconstruct.{name}", lambda path, *_, **__: path.touch())
         monkeypatch.setattr("jobs.reconstruct.write_report", lambda *_, **__: [])
 
 
@@ -179,7 +181,7 @@ def test_stored_dictionary_gives_the_same_maps(tmp_path, phantom, maps):
         (["--iterations", 2], "n_iterations", 2),
         (["--coils", "espirit"], "coil_method", "espirit"),
         (["--rank", 3], "dictionary", 3),
-        (["--virtual-coils", 2], "coil_compression", 2),
+        (["--virtual-coils", 2], "virtual_coils", 2),
     ],
 )
 def test_options_replace_the_protocol(tmp_path, phantom, maps, options, key, value):
@@ -411,7 +413,7 @@ def reconstruct_slices(folder, acquisitions, reconstruction=""):
     return CliRunner().invoke(app, ["reconstruct", *map(str, [folder / "scan.mrd", *options])])
 
 
-def test_slices_are_stacked_along_their_normal(tmp_path, slices, with_figures):
+def test_slices_are_stacked_along_their_normal(tmp_path, slices):
     result = reconstruct_slices(tmp_path, slices)
     assert result.exit_code == 0, result.output
     image = read(tmp_path / "maps", "PDmap")
@@ -458,7 +460,7 @@ def noise_only(acquisition):
     ("empty", "reason"),
     [(without_signal, "the k-space is zero everywhere"), (noise_only, "the k-space holds no more energy")],
 )
-def test_slice_without_signal_is_left_empty(tmp_path, slices, empty, reason, with_figures):
+def test_slice_without_signal_is_left_empty(tmp_path, slices, empty, reason):
     slices[1] = empty(slices[1])
     result = reconstruct_slices(tmp_path, slices)
     assert result.exit_code == 0, result.output
@@ -497,6 +499,25 @@ def test_all_slices_empty(tmp_path, slices, monkeypatch):
     assert "error: " in result.stderr
     assert "slice 2: no region of the image stands out; if there should" in result.stderr
     assert not (tmp_path / "maps").exists()
+
+
+def test_refined_maps_have_standard_errors(tmp_path, slices):
+    slices[1] = without_signal(slices[1])
+    write_ismrmrd(tmp_path / "scan.mrd", slices)
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps", "--refine"]
+    run("reconstruct", tmp_path / "scan.mrd", *options)
+    t1, error = (
+        np.asarray(read(tmp_path / "maps", name).dataobj) for name in ("T1map", "desc-standarderror_T1map")
+    )
+    grid = load_protocol(tmp_path / "protocol.yaml").grid.t1
+    inside = t1 > 0
+    assert np.isclose(t1[inside][:, np.newaxis], grid, rtol=1e-4).any(axis=1).mean() < 0.2
+    assert (error[np.isfinite(error)] > 0).all()
+    assert np.isfinite(error[inside]).mean() > 0.5  # the grid is coarse and small: many end at a bound
+    assert np.isnan(error[~inside]).all()
+    content = json.loads((tmp_path / "maps" / "provenance.json").read_text())
+    assert content["refined_with"]["model"] == "EPGBloch"
+    assert content["slices"][0]["refinement"].keys() == {"n_not_converged", "n_at_bound"}
 
 
 def test_regions_and_truth(tmp_path, phantom, maps, with_figures):

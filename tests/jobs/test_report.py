@@ -172,8 +172,8 @@ def test_page_holds_what_is_asked_of_it(page):
         assert title in text
     assert "16 × 12 voxels, 2 × 3 × 4 mm³" in text
     assert f"{NY * NX} voxels" in text
-    assert "Errors" not in text
-    assert "Regions" not in text
+    assert "<h2>Errors</h2>" not in page
+    assert "<h2>Regions</h2>" not in page
 
 
 def test_report_of_its_own_folder_is_replaced_and_known(folder, page):
@@ -225,7 +225,7 @@ def test_regions(tmp_path, folder, plain):
     assert (second["name"], second["n_voxels"], second["n_outside_mask"]) == ("region 7", "0", "1")
     assert second["t1_mean_ms"] == "n/a"
     text = Parser((tmp_path / "r.html").read_text(encoding="utf-8")).text
-    assert "border <zone> 8 1320 ± 470 1320 (880 – 1760) 10.0" in text
+    assert "border <zone> T1 8 1320 ± 470 ms 1320 (880 – 1760) ms 10 ms" in text
 
 
 def test_errors(tmp_path, folder, plain):
@@ -242,7 +242,9 @@ def test_errors(tmp_path, folder, plain):
     assert float(rows["T1 800 ms, T2 80 ms", "T1"]["result_median"]) == pytest.approx(880)
     assert rows["all voxels", "T1"]["n_voxels"] == f"{NY * NX}"
     assert rows["voxels away from borders", "T1"]["n_voxels"] == f"{NY * (NX - 2)}"
-    text = Parser((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<h2>Errors</h2>" in page
+    text = Parser(page).text
     assert "T1 192 1200 ms 1320 ms +10.00 % 10.00 % 10.00 %" in text
 
 

@@ -34,6 +34,11 @@ def test_all_is_well():
         ({"median_correlation": 0.7}, "Doubtful: median correlation 0.70 in slice 0. Check trajectory"),
         ({"mask": np.ones((10, 10))}, "Doubtful: the mask covers 100 % of the image in slice 0"),
         ({"n_dead_coils": 2}, "Coils without signal or noise were left out in slice 0."),
+        ({"admm": {"changed": [0.5, 0.3]}}, "LR-ADMM had not come to rest in slice 0: up to 30 %"),
+        (
+            {"refinement": {"n_not_converged": 3, "n_at_bound": 0}, "n_voxels": 60},
+            "5.0 % of the voxels keep their atom",
+        ),
         ({"orientation_known": False}, "left and right are unknown"),
         (
             {"t1": np.full((10, 10), 5.0)},
@@ -48,6 +53,14 @@ def test_all_is_well():
 def test_doubts(changes, expected):
     _, doubtful = findings(**changes)
     assert any(expected in text for text in doubtful)
+
+
+def test_good_ends_of_the_iterations():
+    refinement = {"n_not_converged": 0, "n_at_bound": 1}
+    good, doubtful = findings(admm={"changed": [0.5, 0.05]}, refinement=refinement, n_voxels=60)
+    assert doubtful == []
+    assert "LR-ADMM came to rest: few voxels changed their atom in the last iteration." in good
+    assert any("0.0 % of the voxels keep their atom" in text for text in good)
 
 
 def test_few_voxels_at_the_end_are_no_doubt():

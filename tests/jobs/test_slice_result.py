@@ -14,9 +14,12 @@ def result():
     rng = np.random.default_rng(0)
     t1, t2, b1, correlation = rng.uniform(0.1, 1, (4, *SHAPE))
     maps = Maps(t1, t2, t1 * np.exp(1j * t2), mask=t1 > 0.5, b1=b1, correlation=correlation)
-    inversion = Inversion(np.ones((2, *SHAPE), np.complex64), np.array([1, 0.1]), True)
+    coefficients = np.ones((2, *SHAPE), np.complex64)
+    inversion = Inversion(coefficients, np.array([1, 0.1]), True, 0.05)
     coils = np.exp(1j * rng.uniform(size=(3, *SHAPE))).astype(np.complex64)
-    reconstruction = Reconstruction(maps, inversion, coils, np.ones(SHAPE), 2, 1)
+    reconstruction = Reconstruction(
+        maps, coefficients, inversion, None, coils, np.ones(SHAPE), 2, 1, None, None, None
+    )
     return SliceResult.of(4, np.diag([2.0, 2, 3, 1]), reconstruction, 1.23456), coils
 
 
@@ -34,9 +37,12 @@ def test_provenance(result):
         "median_correlation": pytest.approx(np.median(correlation)),
         "seconds": 1.23,
         "n_dead_coils": 1,
+        "n_virtual_coils": None,
+        "kept_energy": None,
         "receive_field_degree": 2,
         "relative_residuals": [1, 0.1],
         "converged": True,
+        "misfit": 0.05,
     }
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from reconstruction.trajectory import (
     GOLDEN_ANGLE,
+    cartesian_lines,
     density_compensation,
     golden_angle_radial,
     variable_density_spiral,
@@ -118,6 +119,25 @@ def cartesian(ny, nx):
     return np.stack([kx, ky], axis=-1)
 
 
+@pytest.mark.parametrize(("ny", "nx"), [(6, 4), (5, 4), (6, 3)])
+def test_cartesian_lines_are_those_of_the_grid(ny, nx):
+    lines = np.random.default_rng(0).permutation(ny)
+    trajectory = cartesian_lines(lines, nx, matrix=(ny, nx))
+    np.testing.assert_allclose(trajectory, cartesian(ny, nx)[lines], atol=3e-8)  # float32
+    oversampled = cartesian_lines([ny // 2], 2 * nx, matrix=(ny, nx))[0]
+    np.testing.assert_allclose(oversampled[:, 0], (np.arange(2 * nx) - nx) / (2 * nx), atol=3e-8)
+    assert not oversampled[:, 1].any()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [([0, 6], "line 6 of readout 1 .* from 0 to 5"), ([-1], "line -1"), ([0.5], "line 0.5"), ([], "=0")],
+)
+def test_lines_outside_the_image_are_named(lines, message):
+    with pytest.raises(ValueError, match=message):
+        cartesian_lines(lines, 8, matrix=(6, 4))
+
+
 def test_density_of_cartesian_samples_is_the_area_of_a_cell():
     weights = density_compensation(cartesian(12, 18), (12, 18))
     assert weights.dtype == np.float32
@@ -127,6 +147,24 @@ def test_density_of_cartesian_samples_is_the_area_of_a_cell():
 def test_density_of_doubled_samples_is_halved():
     trajectory = np.concatenate([cartesian(12, 18)] * 2)
     np.testing.assert_allclose(density_compensation(trajectory, (12, 18)), 0.5 / (12 * 18), rtol=1e-3)
+
+
+def test_importance_counts_like_repetition():
+    positions = cartesian(12, 18)
+    importance = np.where(np.arange(12) % 2, 2.0, 0.5)
+    weights = density_compensation(positions, (12, 18), importance=importance)
+    np.testing.assert_allclose(weights * importance[:, None], 1 / (12 * 18), rtol=1e-3)  # NUFFT, 1e-4
+    spokes = golden_angle_radial(7, 24)
+    counts = np.array([1, 2, 1, 1, 3, 1, 1])
+    expected = density_compensation(np.repeat(spokes, counts, axis=0), (12, 12))
+    weights = density_compensation(spokes, (12, 12), importance=counts)
+    np.testing.assert_allclose(np.repeat(weights, counts, axis=0), expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("importance", [np.ones(6), np.zeros(7), np.full(7, np.nan), 1.0])
+def test_wrong_importance_is_named(importance):
+    with pytest.raises(ValueError, match="importance must hold a positive number for each of the 7 readouts"):
+        density_compensation(golden_angle_radial(7, 24), (12, 12), importance=importance)
 
 
 def test_density_depends_on_the_matrix():
