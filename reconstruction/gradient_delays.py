@@ -42,7 +42,8 @@ class GradientDelays:
     residuals: tuple[float, float]
 
     def __str__(self) -> str:
-        return f"x {self.x:.2f}, y {self.y:.2f}, xy {self.xy:.2f} samples"
+        x, y, xy = (round(delay, 2) + 0.0 for delay in (self.x, self.y, self.xy))  # no -0.00
+        return f"x {x:.2f}, y {y:.2f}, xy {xy:.2f} samples"
 
     def corrected(self, acquisition: Acquisition) -> Acquisition:
         """The acquisition with its samples where they were taken.
