@@ -94,6 +94,13 @@ class _Method(StrEnum):
     lr_admm = "lr-admm"
 
 
+class _GradientDelays(StrEnum):
+    """What to do about gradient delays."""
+
+    none = "none"
+    estimate = "estimate"
+
+
 class _Template(StrEnum):
     """Phantoms."""
 
@@ -210,6 +217,24 @@ def reconstruct(
             help="Compress the coils to so many, or to as many as keep this fraction of the energy (0.999).",
         ),
     ] = None,
+    sensitivities: Annotated[
+        Path | None,
+        typer.Option(
+            "--sensitivities",
+            metavar="FILE",
+            help="Coil sensitivities that are not estimated: .nii, .npy, .h5 or .cfl (BART).",
+        ),
+    ] = None,
+    b0_map: Annotated[
+        Path | None,
+        typer.Option(
+            "--b0-map", metavar="FILE", help="Off-resonance in Hz: NIfTI with the geometry of the maps."
+        ),
+    ] = None,
+    gradient_delays: Annotated[
+        _GradientDelays | None,
+        typer.Option("--gradient-delays", help="Estimate and correct gradient delays of radial data."),
+    ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(
@@ -245,6 +270,9 @@ def reconstruct(
         n_iterations=iterations,
         coil_method=coils.value if coils else None,
         virtual_coils=virtual_coils,
+        sensitivity_path=sensitivities,
+        b0_path=b0_map,
+        gradient_delays=gradient_delays.value if gradient_delays else None,
         mask_path=mask,
         refined=refine,
         roi_path=roi,

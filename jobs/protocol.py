@@ -28,6 +28,7 @@ from surrogate import GRUSurrogate
 __all__ = ["Protocol", "ProtocolError", "load_protocol"]
 
 DEFAULT_RANK = 5
+GRADIENT_DELAYS = ("none", "estimate")
 Made = TypeVar("Made")
 
 
@@ -64,6 +65,12 @@ class Protocol:
         Estimator of the coil sensitivities, a name in `reconstruction.coils.COIL_METHODS`.
     virtual_coils : float or None
         Number of virtual coils, or the fraction of the energy that they keep; None: no compression.
+    sensitivity_path : Path or None
+        File of coil sensitivities; None: they are estimated.
+    gradient_delays : {"none", "estimate"}
+        Whether gradient delays of radial data are estimated and corrected.
+    check_consistency : bool
+        Whether a trajectory or sensitivities that contradict the data are refused.
     correct_receive_field : bool
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
@@ -88,6 +95,9 @@ class Protocol:
     admm_settings: AdmmSettings
     coil_method: str
     virtual_coils: float | None
+    sensitivity_path: Path | None
+    gradient_delays: str
+    check_consistency: bool
     correct_receive_field: bool
     slices: tuple[int, ...] | None
     trajectory: Trajectory | None
@@ -144,8 +154,20 @@ def load_protocol(path: str | Path) -> Protocol:
     dictionary = top.section("dictionary", ("t1_ms", "t2_ms", "b1", "off_resonance_hz", "rank"))
     reconstruction = top.section(
         "reconstruction",
-        ("method", "iterations", "admm", "coils", "coil_compression", "correct_receive_field", "slices"),
+        (
+            "method",
+            "iterations",
+            "admm",
+            "coils",
+            "sensitivities",
+            "coil_compression",
+            "gradient_delays",
+            "check_consistency",
+            "correct_receive_field",
+            "slices",
+        ),
     )
+    sensitivities = _path(reconstruction, "sensitivities")
     slices = None
     if reconstruction.has("slices"):
         slices = reconstruction.counts("slices", at_least=0)
@@ -171,11 +193,25 @@ def load_protocol(path: str | Path) -> Protocol:
         admm_settings=read_admm(reconstruction),
         coil_method=reconstruction.text("coils", tuple(COIL_METHODS), "espirit"),
         virtual_coils=_virtual_coils(reconstruction),
+        sensitivity_path=sensitivities,
+        gradient_delays=reconstruction.text("gradient_delays", GRADIENT_DELAYS, "none"),
+        check_consistency=reconstruction.flag("check_consistency", True),
         correct_receive_field=reconstruction.flag("correct_receive_field", True),
         slices=slices,
         trajectory=trajectory,
         trajectory_units=units,
     )
+
+
+def _path(section: Section, key: str) -> Path | None:
+    """File named by a key, relative to the protocol; the full path replaces it there."""
+    if not section.has(key):
+        return None
+    if not isinstance(section.values[key], str):
+        raise section.error(key, f"must be the name of a file; got {section.values[key]!r}")
+    path = (section.file.parent / section.values[key]).resolve()
+    section.values[key] = str(path)
+    return path
 
 
 def _virtual_coils(section: Section) -> float | None:

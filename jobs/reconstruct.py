@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,13 @@ from epgbloch import SignalModel
 from epgbloch._files import Parts
 from jobs.console import Console
 from jobs.dictionary import check_rank, make_dictionary, stored_dictionary
+from jobs.given_maps import GivenMaps, read_given_maps
 from jobs.models import stored_model
 from jobs.options import at_least
 from jobs.outputs import check_folder, new_folder, resumable_folder, versions
 from jobs.protocol import Protocol, load_protocol
 from jobs.report import REPORT, write_report
-from jobs.report_checks import ADVICE, doubtful_signs
+from jobs.report_checks import ADVICE, doubtful_signs, late_gradients
 from jobs.report_data import FIGURES, Results, figure_name
 from jobs.report_figures import coil_montage
 from jobs.report_regions import read_labels
@@ -44,6 +45,7 @@ from reconstruction.maps import Maps
 from reconstruction.maps_figure import display_ranges, plot_maps
 from reconstruction.pipeline import reconstruct
 from reconstruction.rawdata import RawData, read_raw_data
+from reconstruction.trajectory_check import trajectory_difference
 
 _ROUNDING = 1e-7  # of the largest singular value, in single precision
 _MOST_VALUES = 64  # in the provenance
@@ -60,6 +62,9 @@ def run_reconstruct(
     n_iterations: int | None,
     coil_method: str | None,
     virtual_coils: float | None = None,
+    sensitivity_path: Path | None = None,
+    b0_path: Path | None = None,
+    gradient_delays: str | None = None,
     mask_path: Path | None,
     refined: bool = False,
     roi_path: Path | None = None,
@@ -91,6 +96,8 @@ def run_reconstruct(
         n_iterations=n_iterations,
         coil_method=coil_method,
         virtual_coils=virtual_coils,
+        sensitivity_path=sensitivity_path,
+        gradient_delays=gradient_delays,
     )
     scan = read_raw_data(
         scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units
@@ -124,12 +131,20 @@ def run_reconstruct(
     if mask_path is not None and orientation_known:
         check_place("--mask", mask_path, mask_affine, affine)
     known_affine = affine if orientation_known else None
+    if protocol.trajectory is not None:
+        _compare_trajectories(scan, numbers[0], console)
+    if b0_path is not None:
+        with located(scan, numbers[0]):
+            _ = scan.acquisition(numbers[0]).sample_times
+    given = read_given_maps(
+        scan, len(numbers), known_affine, sensitivity_path=protocol.sensitivity_path, b0_path=b0_path
+    )
     shape = (nx, ny, len(numbers))
     labels = None if roi_path is None else read_labels(roi_path, shape, known_affine)
     truth = None if truth_path is None else read_truth(truth_path, shape, known_affine)
     if dictionary is None:
         dictionary = make_dictionary(protocol, console)
-    job = _Job(scan, protocol, dictionary, checks, masks, model)
+    job = _Job(scan, protocol, dictionary, checks, masks, model, given)
     with resumable_folder(
         out, "reconstruct", job.identity(), force=force, n_bytes=64 * len(numbers) * ny * nx
     ) as parts:
@@ -137,7 +152,13 @@ def run_reconstruct(
         with new_folder(out, "reconstruct", force=force) as output:
             output.provenance.update(_provenance(job, results))
             output.provenance["dictionary"]["file"] = dictionary_path and dictionary_path.name
-            for name, path in (("mask", mask_path), ("roi", roi_path), ("truth", truth_path)):
+            for name, path in (
+                ("mask", mask_path),
+                ("sensitivities", protocol.sensitivity_path),
+                ("b0_map", b0_path),
+                ("roi", roi_path),
+                ("truth", truth_path),
+            ):
                 output.provenance[name] = path and path.resolve().name
             output.provenance["orientation_known"] = orientation_known
             write_bids(
@@ -216,6 +237,8 @@ class _Job:
         Voxels to match, in the same order; None: estimated.
     model : SignalModel or None
         What refines the maps; None: they are those of the atoms.
+    given : GivenMaps
+        Maps that are not estimated.
     """
 
     scan: RawData
@@ -224,6 +247,7 @@ class _Job:
     checks: list[_SliceCheck]
     masks: NDArray[np.bool_] | None
     model: SignalModel | None
+    given: GivenMaps
 
     @property
     def options(self) -> dict[str, Any]:
@@ -232,6 +256,8 @@ class _Job:
             "n_iterations": self.protocol.n_iterations,
             "coil_method": self.protocol.coil_method,
             "virtual_coils": self.protocol.virtual_coils,
+            "correct_gradient_delays": self.protocol.gradient_delays == "estimate",
+            "check_consistency": self.protocol.check_consistency,
             "correct_receive_field": self.protocol.correct_receive_field,
         }
 
@@ -259,6 +285,7 @@ class _Job:
             "refined_with": self.refined_with,
             "dictionary": _digest(*atoms, dictionary.basis, dictionary.coefficients, dictionary.norms),
             "mask": None if self.masks is None else _digest(self.masks),
+            "given": [_digest(*self.given.of_slice(z).values()) for z in range(len(self.checks))],
             **versions(),
         }
 
@@ -291,6 +318,8 @@ class _Job:
                     f"slice {check.number}: {result.record['n_dead_coils']} coil(s) without signal or noise "
                     "left out"
                 )
+            if late := late_gradients(result.record):
+                console.notice(f"slice {check.number}: {late[0].lower()}{late[1:]}")
         if all(result.problem for result in results):
             advice = f"; if there should be an image, {ADVICE}" if self.masks is None else ""
             raise ValueError(f"{self.scan.path}, slice {results[0].number}: {results[0].problem}{advice}")
@@ -320,6 +349,7 @@ class _Job:
                         refine_with=self.model,
                         mask=mask,
                         progress=progress,
+                        **self.given.of_slice(z),
                         **self.options,
                     )
                 except ValueError as error:
@@ -328,6 +358,19 @@ class _Job:
             empty = _empty_maps(self.scan.matrix)
             return SliceResult(check.number, empty, check.affine, problem)
         return SliceResult.of(check.number, check.affine, result, time.perf_counter() - start)
+
+
+def _compare_trajectories(scan: RawData, number: int, console: Console) -> None:
+    """Say how the trajectory of the protocol differs from that of the raw data, where these have one."""
+    try:
+        own = replace(scan, trajectory=None).acquisition(number)
+    except ValueError:  # there is none, or it is in other units
+        return
+    difference = trajectory_difference(scan.acquisition(number).trajectory, own.trajectory, scan.matrix)
+    if difference:
+        console.notice(
+            f"the trajectory of the protocol, which is used, differs from that of {scan.path}: {difference}"
+        )
 
 
 def _part(check: _SliceCheck) -> str:
@@ -419,7 +462,6 @@ def _warn_of_doubtful(results: list[SliceResult], mask_estimated: bool, console:
     signs = []
     for result in results:
         if not result.problem:
-            correlation = result.median_correlation
-            signs += doubtful_signs(result.number, result.maps, correlation, mask_estimated)
+            signs += doubtful_signs(result.provenance(), result.maps, mask_estimated)
     if signs:
         console.notice(f"doubtful result ({'; '.join(signs)}): {ADVICE}")

@@ -13,6 +13,7 @@ from reconstruction.maps import Maps
 # coefficients fit almost anything; wrong trajectories show in the mask, or leave no region above the noise.
 DOUBTFUL_CORRELATION = 0.9
 DOUBTFUL_MASK = 0.95  # of the image
+DOUBTFUL_RESIDUAL = 0.2  # right: at most 0.06; trajectories out of order 0.25 to 0.3, another sequence 0.6
 ADVICE = "check trajectory, trajectory_units and sequence"
 _STILL_CHANGING = 0.1  # of the voxels
 _AT_THE_END = 0.02  # of the voxels; fluid and flow leave some there anyway
@@ -25,14 +26,40 @@ class Check(NamedTuple):
     text: str
 
 
-def doubtful_signs(number: int, maps: Maps, correlation: float, mask_estimated: bool) -> list[str]:
-    """Say what makes a slice look like the result of a wrong trajectory or sequence."""
+def doubtful_signs(record: dict[str, Any], maps: Maps, mask_estimated: bool) -> list[str]:
+    """Say what makes a slice look like the result of a wrong trajectory or sequence.
+
+    Parameters
+    ----------
+    record : dict
+        What the provenance says about the slice.
+    maps : Maps
+        Its maps.
+    mask_estimated : bool
+        Whether the mask is not the user's.
+    """
+    number, correlation = record["slice"], record["median_correlation"]
     signs = []
+    check = record.get("trajectory_check")
+    if check and check["noise_known"] and check["relative_residual"] > DOUBTFUL_RESIDUAL:
+        unexplained = 100 * check["relative_residual"]
+        signs.append(
+            f"the readouts leave {unexplained:.0f} % of the centre of k-space unexplained in slice {number}"
+        )
     if correlation < DOUBTFUL_CORRELATION:
         signs.append(f"median correlation {correlation:.2f} in slice {number}")
     if mask_estimated and maps.mask.mean() > DOUBTFUL_MASK:
         signs.append(f"the mask covers {100 * maps.mask.mean():.0f} % of the image in slice {number}")
     return signs
+
+
+def late_gradients(record: dict[str, Any]) -> str:
+    """Say that gradients come late and what to do about it; "" if nothing is known of it."""
+    delays = (record.get("trajectory_check") or {}).get("gradient_delays_samples")
+    if not delays:
+        return ""
+    size = ", ".join(f"{axis} {delay:.2f}" for axis, delay in delays.items())
+    return f"The gradients come late by {size} samples: correct this (--gradient-delays estimate)"
 
 
 def checks(results: Results) -> list[Check]:
@@ -41,7 +68,7 @@ def checks(results: Results) -> list[Check]:
     estimated = provenance.get("mask") is None
     signs = []
     for record, maps in results.slices:
-        signs += doubtful_signs(record["slice"], maps, record["median_correlation"], estimated)
+        signs += doubtful_signs(record, maps, estimated)
     found = []
     if signs:
         found.append(Check(False, f"Doubtful: {'; '.join(signs)}. {ADVICE[0].upper()}{ADVICE[1:]}."))
@@ -53,6 +80,11 @@ def checks(results: Results) -> list[Check]:
         if "left_empty" in record:
             found.append(Check(False, f"Slice {record['slice']} is left empty: {record['left_empty']}."))
     found += _grid_checks(results)
+    found += [
+        Check(False, f"{late} in slice {record['slice']}.")
+        for record, _ in results.slices
+        if (late := late_gradients(record))
+    ]
     dead = sorted({record["slice"] for record, _ in results.slices if record["n_dead_coils"]})
     if dead:
         found.append(Check(False, f"Coils without signal or noise were left out in {_slices(dead)}."))

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reconstruction.gradient_delays import GradientDelays
 from reconstruction.maps import Maps
 from reconstruction.pipeline import Reconstruction
+from reconstruction.trajectory_check import TrajectoryCheck
 
 _THUMBNAIL = 64  # pixels of the larger side of a coil sensitivity, at most
 ADMM_RECORD = ("data_misfit", "primal_residual", "dual_residual", "changed", "mu")
@@ -58,6 +60,8 @@ class SliceResult:
             "n_dead_coils": result.n_dead_coils,
             "n_virtual_coils": result.n_virtual_coils,
             "kept_energy": result.kept_energy,
+            "gradient_delays_samples": _delays(result.gradient_delays),
+            "trajectory_check": _check(result.trajectory_check),
             "receive_field_degree": result.receive_field_degree,
             "relative_residuals": result.inversion.residuals.tolist(),
             "converged": result.inversion.converged,
@@ -109,3 +113,17 @@ class SliceResult:
         values = dict(arrays)
         record, coils = json.loads(values.pop("record").tobytes()), values.pop("coils")
         return cls(number, Maps(**values), affine, coils=coils, record=record)
+
+
+def _delays(delays: GradientDelays | None) -> dict[str, float] | None:
+    return None if delays is None else {"x": delays.x, "y": delays.y, "xy": delays.xy}
+
+
+def _check(check: TrajectoryCheck | None) -> dict[str, Any] | None:
+    if check is None:
+        return None
+    return {
+        "relative_residual": check.residual,
+        "noise_known": check.noise_known,
+        "gradient_delays_samples": _delays(check.delays),
+    }

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from reconstruction.bids import BidsMaps, read_bids, write_bids
     from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
+    from reconstruction.gradient_delays import GradientDelays, estimate_gradient_delays
     from reconstruction.inversion import Inversion, low_rank_inversion
+    from reconstruction.linops import as_linop, as_preconditioner
     from reconstruction.maps import Maps
     from reconstruction.maps_figure import plot_maps
+    from reconstruction.memory import MemoryEstimate, memory_estimate
     from reconstruction.operators import SubspaceEncoding
     from reconstruction.phantom import Phantom
     from reconstruction.phantom_fields import b1_map, birdcage_sensitivities
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
         write_ismrmrd,
     )
     from reconstruction.receive_field import estimate_receive_field
+    from reconstruction.sensitivity_check import check_sensitivities
     from reconstruction.sensitivity_files import read_sensitivities
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
@@ -40,15 +44,19 @@ if TYPE_CHECKING:
         golden_angle_radial,
         variable_density_spiral,
     )
+    from reconstruction.trajectory_check import TrajectoryCheck, check_trajectory
 
 _MODULES = {
     "acquisition": ("Acquisition",),
     "bids": ("BidsMaps", "read_bids", "write_bids"),
     "coil_compression": ("Compression", "compress_coils"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
+    "gradient_delays": ("GradientDelays", "estimate_gradient_delays"),
     "inversion": ("Inversion", "low_rank_inversion"),
     "maps": ("Maps",),
+    "linops": ("as_linop", "as_preconditioner"),
     "maps_figure": ("plot_maps",),
+    "memory": ("MemoryEstimate", "memory_estimate"),
     "operators": ("SubspaceEncoding",),
     "phantom": ("Phantom",),
     "phantom_fields": ("b1_map", "birdcage_sensitivities"),
@@ -65,6 +73,7 @@ _MODULES = {
         "write_ismrmrd",
     ),
     "receive_field": ("estimate_receive_field",),
+    "sensitivity_check": ("check_sensitivities",),
     "sensitivity_files": ("read_sensitivities",),
     "trajectory": (
         "GOLDEN_ANGLE",
@@ -73,6 +82,7 @@ _MODULES = {
         "golden_angle_radial",
         "variable_density_spiral",
     ),
+    "trajectory_check": ("TrajectoryCheck", "check_trajectory"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -81,26 +91,35 @@ __all__ = [
     "Acquisition",
     "BidsMaps",
     "Compression",
+    "GradientDelays",
     "Inversion",
     "Maps",
+    "MemoryEstimate",
     "Phantom",
     "Preparation",
     "RawData",
     "RawDataError",
     "Reconstruction",
     "SubspaceEncoding",
+    "TrajectoryCheck",
     "adaptive_combine",
     "analytic_head",
+    "as_linop",
+    "as_preconditioner",
     "b1_map",
     "birdcage_sensitivities",
     "cartesian_lines",
+    "check_sensitivities",
+    "check_trajectory",
     "coil_images",
     "compress_coils",
     "density_compensation",
     "espirit",
+    "estimate_gradient_delays",
     "estimate_receive_field",
     "golden_angle_radial",
     "low_rank_inversion",
+    "memory_estimate",
     "mni152_head",
     "plot_maps",
     "prepare",

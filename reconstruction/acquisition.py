@@ -8,8 +8,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-# Trajectories corrected for gradient delays overshoot the edge slightly, wrong units overshoot it by far.
-_LARGEST_FREQUENCY = 0.505
+LARGEST_FREQUENCY = 0.505
+"""Largest component of a trajectory [cycles per pixel]. Corrected for gradient delays, it overshoots the edge
+slightly; in wrong units by far."""
 # A coil with less than this fraction of the largest noise variance is dead: no receiver gains differ by 1e5.
 _DEAD_COIL = 1e-10
 # Smallest eigenvalue of the noise correlation; linearly dependent coils give 1e-13 or less in complex64.
@@ -152,7 +153,8 @@ class Acquisition:
                 f"readouts pass the centre of k-space at samples {centre.min()} to {centre.max()}; the times "
                 "of the samples must be the same in all of them to correct off-resonance"
             )
-        return (np.arange(self.n_samples) - int(np.median(centre))) * self.dwell_time
+        times = self.dwell_time * (np.arange(self.n_samples) - int(np.median(centre)))
+        return np.asarray(times, dtype=np.float64)
 
     @property
     def dead_coils(self) -> NDArray[np.bool_]:
@@ -249,8 +251,8 @@ def _check_kspace(kspace: NDArray[np.complex64]) -> None:
     if not finite.all():
         readout, sample, coil = np.argwhere(~finite.transpose(1, 2, 0))[0]
         raise ValueError(
-            f"kspace is {kspace[coil, readout, sample]} at readout {readout}, sample {sample}, coil {coil}; "
-            "it must be finite: remove or replace the readout"
+            f"kspace is {kspace[coil, readout, sample]!s} at readout {readout}, sample {sample}, coil {coil};"
+            " it must be finite: remove or replace the readout"
         )
 
 
@@ -268,8 +270,8 @@ def _check_trajectory(trajectory: NDArray[np.float32], readouts_and_samples: tup
             "it must be finite"
         )
     largest = np.abs(trajectory).max(axis=-1)
-    if largest.max() > _LARGEST_FREQUENCY:
-        readout, sample = np.argwhere(largest > _LARGEST_FREQUENCY)[0]
+    if largest.max() > LARGEST_FREQUENCY:
+        readout, sample = np.argwhere(largest > LARGEST_FREQUENCY)[0]
         raise ValueError(
             f"trajectory is {trajectory[readout, sample]} at readout {readout}, sample {sample} (largest "
             f"component of all {largest.max():.4g}); it must lie within [-0.5, 0.5] cycles per pixel: "
@@ -287,4 +289,6 @@ def _check_noise(noise: NDArray[np.complex64], n_coils: int) -> None:
     finite = np.isfinite(noise)
     if not finite.all():
         sample, coil = np.argwhere(~finite.T)[0]
-        raise ValueError(f"noise is {noise[coil, sample]} at sample {sample}, coil {coil}; it must be finite")
+        raise ValueError(
+            f"noise is {noise[coil, sample]!s} at sample {sample}, coil {coil}; it must be finite"
+        )

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
 from queue import SimpleQueue
 from threading import Lock
 
-import finufft
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
@@ -22,45 +20,12 @@ from reconstruction.encoding_inputs import (
     checked_trajectory,
     readout_basis,
 )
+from reconstruction.fourier import FourierTransforms, sampling_density
+from reconstruction.memory import memory_estimate, require_memory
 from reconstruction.off_resonance import on_resonance, time_segments
 from reconstruction.toeplitz import ToeplitzNormal
 
 _NOISE_REGULARISATION = 0.05  # of the mean sampling density
-
-
-class _FourierTransforms:
-    """Non-uniform transforms F and F^H of one image with a work array, for one thread at a time.
-
-    Plans are single-threaded: parallel type-1 transforms would add up in random order. Both have the same
-    oversampling, which finufft would choose for each: they would not be adjoint to rounding.
-    """
-
-    def __init__(
-        self,
-        angles: tuple[NDArray[np.float32], ...],
-        matrix: tuple[int, ...],
-        tolerance: float,
-        n_readouts: int,
-    ) -> None:
-        self.samples = np.empty((n_readouts, angles[0].size // n_readouts), dtype=np.complex64)
-        """Samples, the result of `to_samples` and the argument of `to_image`."""
-        options = {
-            "eps": tolerance,
-            "dtype": "complex64",
-            "nthreads": 1,
-            "upsampfac": oversampling(tolerance),
-        }
-        self._forward, self._adjoint = (
-            finufft.Plan(kind, matrix, isign=sign, **options) for kind, sign in ((2, -1), (1, 1))
-        )
-        self._forward.setpts(*angles)
-        self._adjoint.setpts(*angles)
-
-    def to_samples(self, image: NDArray[np.complex64]) -> None:
-        self._forward.execute(image, out=self.samples.reshape(-1))
-
-    def to_image(self) -> NDArray[np.complex64]:
-        return self._adjoint.execute(self.samples.reshape(-1))
 
 
 class SubspaceEncoding:
@@ -109,6 +74,9 @@ class SubspaceEncoding:
     ValueError
         If shapes do not fit, a value is not finite or out of range, the sensitivities are zero everywhere, or
         the readouts are not one or more whole trains.
+    MemoryError
+        If plans and work arrays need more memory than the machine has available (`memory_estimate`); from
+        the first call of `normal`, if its kernel does.
 
     References
     ----------
@@ -160,16 +128,32 @@ class SubspaceEncoding:
             )
         elif sample_times is not None:
             raise ValueError("sample_times has a meaning only with off_resonance; give both or none")
+        self._memory = memory_estimate(
+            n_readouts,
+            n_samples,
+            self._matrix,
+            len(self._coils),
+            self._basis.shape[1],
+            complex_basis=np.iscomplexobj(self._basis),
+            n_segments=len(self._difference_segments),
+            tolerance=tolerance,
+            n_threads=self._n_threads,
+        )
+        require_memory(
+            self._memory.encoding + self._memory.transforming,
+            "the encoding",
+            "use fewer threads, fewer coils (compress them) or a smaller matrix",
+        )
         # The axes of images are (z, y, x), trajectories are (x, y, z).
         self._angles = tuple(
             np.ascontiguousarray(2 * np.pi * positions[..., i].ravel()) for i in reversed(range(n_axes))
         )
-        self._idle: SimpleQueue[_FourierTransforms] = SimpleQueue()
+        self._idle: SimpleQueue[FourierTransforms] = SimpleQueue()
         for _ in range(min(self._n_threads, max(len(self._coils), len(self._basis.T)))):
-            self._idle.put(_FourierTransforms(self._angles, self._matrix, tolerance, n_readouts))
+            self._idle.put(FourierTransforms(self._angles, self._matrix, n_readouts, tolerance))
         self._normal: list[ToeplitzNormal] = []
         self._making = Lock()
-        density = _sampling_density(self._angles, self._matrix)
+        density = sampling_density(self._angles, self._matrix)
         self._inverse_density = (density.mean() / (density + density.mean())).astype(np.float32)
         # Share of each coefficient in the samples: 1 / n_pulses for an orthonormal basis.
         shares = np.linalg.norm(self._basis, axis=0) ** 2 / n_readouts
@@ -196,7 +180,7 @@ class SubspaceEncoding:
         images = self._checked("x", x, self.image_shape)
         kspace = np.zeros(self.kspace_shape, dtype=np.complex64)
 
-        def encode(transforms: _FourierTransforms, i_coil: int) -> None:
+        def encode(transforms: FourierTransforms, i_coil: int) -> None:
             for phase, weights in self._segments:
                 seen = self._coils[i_coil] * phase
                 for image, row in zip(images, self._basis.T, strict=True):
@@ -218,7 +202,7 @@ class SubspaceEncoding:
         kspace = self._checked("s", s, self.kspace_shape)
         images = np.zeros(self.image_shape, dtype=np.complex64)
 
-        def decode(transforms: _FourierTransforms, j: int) -> None:
+        def decode(transforms: FourierTransforms, j: int) -> None:
             for phase, weights in self._segments:
                 factor = (self._basis[:, j, np.newaxis] * weights).conj()
                 for coil, samples in zip(self._coils, kspace, strict=True):
@@ -242,6 +226,11 @@ class SubspaceEncoding:
         images = self._checked("x", x, self.image_shape)
         with self._making:
             if not self._normal:
+                require_memory(
+                    self._memory.kernel + max(self._memory.building, self._memory.multiplying),
+                    f"the kernel of the normal operator ({self._memory.kernel / 1e9:.3g} GB) with its making",
+                    "use a lower rank, a real basis, a smaller matrix, or slices one by one",
+                )
                 self._normal = [
                     ToeplitzNormal(self._angles, self._matrix, self._basis, weights, self._n_threads)
                     for weights in self._difference_segments.weights
@@ -279,7 +268,7 @@ class SubspaceEncoding:
             list(pool.map(filter_image, range(len(images))))
         return result
 
-    def _each(self, function: Callable[[_FourierTransforms, int], None], n: int) -> None:
+    def _each(self, function: Callable[[FourierTransforms, int], None], n: int) -> None:
         """Call ``function(transforms, i)`` for i below n in parallel."""
 
         def run(i: int) -> None:
@@ -301,24 +290,3 @@ class SubspaceEncoding:
                 f"n_samples) = {self.kspace_shape}"
             )
         return result
-
-
-def oversampling(tolerance: float) -> float:
-    """Oversampling of the grid of a non-uniform FFT; the smaller, faster one does not reach 1e-5."""
-    return 1.25 if tolerance >= 1e-4 else 2.0
-
-
-def _sampling_density(
-    angles: tuple[NDArray[np.float32], ...], matrix: tuple[int, ...]
-) -> NDArray[np.float32]:
-    """Eigenvalues, shape `matrix`, of the circulant matrix closest to F^H F in the Frobenius norm."""
-    doubled = tuple(2 * n for n in matrix)
-    plan = finufft.Plan(1, doubled, eps=1e-5, isign=1, dtype="complex64", nthreads=1)
-    plan.setpts(*angles)
-    point_spread = plan.execute(np.ones(angles[0].size, dtype=np.complex64))
-    triangles = [1 - np.abs(np.arange(-n, n)) / n for n in matrix]
-    windowed = point_spread * reduce(np.multiply.outer, triangles).astype(np.float32)
-    halves = windowed.reshape([size for n in matrix for size in (2, n)])
-    periodic = halves.sum(axis=tuple(range(0, 2 * len(matrix), 2)))
-    # Nonnegative but for the rounding of the point spread function.
-    return np.maximum(scipy.fft.fftn(periodic).real, 0).astype(np.float32)

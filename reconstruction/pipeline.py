@@ -15,7 +15,7 @@ from epgbloch import SignalModel
 from reconstruction.acquisition import Acquisition
 from reconstruction.admm import Admm, AdmmSettings, low_rank_admm
 from reconstruction.conjugate_gradients import norm
-from reconstruction.encoding_inputs import readout_basis
+from reconstruction.gradient_delays import GradientDelays
 from reconstruction.inversion import N_ITERATIONS, TOLERANCE, Inversion, low_rank_inversion
 from reconstruction.maps import Maps
 from reconstruction.operators import SubspaceEncoding
@@ -24,6 +24,7 @@ from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import signal_mask
 from reconstruction.smooth_b1 import SmoothB1
 from reconstruction.standard_errors import refine_voxels
+from reconstruction.trajectory_check import TrajectoryCheck
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,10 @@ class Reconstruction:
         Their part of the energy of the k-space.
     refined : Refined or None
         Fits of the voxels of the mask that gave the maps; None: the maps are those of the atoms.
+    gradient_delays : GradientDelays or None
+        Delays that were corrected; None: they were not estimated.
+    trajectory_check : TrajectoryCheck or None
+        See `Preparation`.
     """
 
     maps: Maps
@@ -68,6 +73,8 @@ class Reconstruction:
     n_virtual_coils: int | None
     kept_energy: float | None
     refined: Refined | None
+    gradient_delays: GradientDelays | None
+    trajectory_check: TrajectoryCheck | None
 
 
 def reconstruct(
@@ -76,7 +83,10 @@ def reconstruct(
     *,
     sensitivities: ArrayLike | None = None,
     coil_method: str = "espirit",
+    off_resonance: ArrayLike | None = None,
     virtual_coils: float | None = None,
+    correct_gradient_delays: bool = False,
+    check_consistency: bool = True,
     n_iterations: int = N_ITERATIONS,
     tolerance: float = TOLERANCE,
     admm: AdmmSettings | None = None,
@@ -89,7 +99,9 @@ def reconstruct(
     """Maps of one slice: prewhitening, coil sensitivities, low-rank inversion, matching, LR-ADMM.
 
     1. `prepare`: dead coils are left out; where the acquisition has noise samples, k-space is prewhitened;
-       with `virtual_coils`, the coils are compressed.
+       with `virtual_coils`, the coils are compressed; with `correct_gradient_delays`, the trajectory is
+       corrected; with `check_consistency`, a trajectory or sensitivities that contradict the data are
+       refused.
     2. Without `sensitivities`, it estimates these from coil images of all readouts, weighted with the first
        basis vector, with a root sum of squares of 1.
     3. `low_rank_inversion` finds the coefficient images.
@@ -116,7 +128,10 @@ def reconstruct(
         Atoms and temporal basis.
     sensitivities : array_like, shape (n_coils, ny, nx), complex64, optional
         Coil sensitivities in the channels of the acquisition; used with the scale given.
-    coil_method, virtual_coils
+    off_resonance : array_like, shape (ny, nx), float64, optional
+        Off-resonance during the readouts [Hz], positive as in `SubspaceEncoding`; needs the dwell time of the
+        acquisition.
+    coil_method, virtual_coils, correct_gradient_delays, check_consistency
         See `prepare`.
     n_iterations, tolerance
         See `low_rank_inversion`.
@@ -147,16 +162,24 @@ def reconstruct(
         or an argument is out of range.
     """
     voxels = None if mask is None else _checked_mask(mask, acquisition.matrix)
-    first_vector = readout_basis(dictionary.basis, acquisition.n_readouts)[:, 0]
     prepared = prepare(
         acquisition,
-        first_vector,
+        dictionary.basis,
         sensitivities=sensitivities,
         coil_method=coil_method,
         virtual_coils=virtual_coils,
+        correct_gradient_delays=correct_gradient_delays,
+        check_consistency=check_consistency,
     )
     whitened, whitened_coils = prepared.acquisition, prepared.encoding_sensitivities
-    encoding = SubspaceEncoding(whitened.trajectory, whitened.matrix, whitened_coils, dictionary.basis)
+    encoding = SubspaceEncoding(
+        whitened.trajectory,
+        whitened.matrix,
+        whitened_coils,
+        dictionary.basis,
+        off_resonance=off_resonance,
+        sample_times=None if off_resonance is None else whitened.sample_times,
+    )
     inversion = low_rank_inversion(
         encoding, whitened.kspace, n_iterations=n_iterations, tolerance=tolerance, progress=progress
     )
@@ -215,6 +238,8 @@ def reconstruct(
         None if prepared.kept_energy is None else whitened.n_coils,
         prepared.kept_energy,
         refined,
+        prepared.gradient_delays,
+        prepared.trajectory_check,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import h5py
+
 from reconstruction.rawdata_checks import RawDataError
 from reconstruction.rawdata_ismrmrd import read_ismrmrd
 from reconstruction.rawdata_scan import TRAJECTORY_UNITS, RawData, TrajectorySource
@@ -49,5 +51,11 @@ def read_raw_data(
         See `read_ismrmrd` and `read_twix`.
     """
     file_path = Path(path)
-    read = read_twix if file_path.is_file() and is_twix(file_path) else read_ismrmrd
-    return read(file_path, trajectory=trajectory, trajectory_units=trajectory_units)
+    if not file_path.is_file() or h5py.is_hdf5(file_path):
+        return read_ismrmrd(file_path, trajectory=trajectory, trajectory_units=trajectory_units)
+    if is_twix(file_path):
+        return read_twix(file_path, trajectory=trajectory, trajectory_units=trajectory_units)
+    raise RawDataError(
+        f"{file_path}: not an HDF5 file (ISMRMRD: .mrd, .h5) and not a Siemens twix file (.dat); raw data in "
+        "one of these formats is needed"
+    )

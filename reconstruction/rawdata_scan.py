@@ -154,9 +154,11 @@ class RawData:
             raise IndexError(f"slice_index={slice_index} must lie in 0 ... {self.n_slices - 1}")
         number, rows = list(self.slice_rows.items())[slice_index]
         kspace, positions = self._kspace(rows)
-        noise = [
-            self._samples(row, data) * self._noise_scale(row) for row, data, _ in self.read(self.noise_rows)
-        ]
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused below
+            noise = [
+                self._samples(row, data) * self._noise_scale(row)
+                for row, data, _ in self.read(self.noise_rows)
+            ]
         affine = self._affine(rows[0])
         try:
             acquisition = Acquisition(

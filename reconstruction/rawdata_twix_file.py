@@ -25,10 +25,10 @@ def is_twix(path: Path) -> bool:
         start = file.read(16 + 152 * _LARGEST_ENTRY)
 
         def has_header(offset: int) -> bool:
+            if offset + 72 > size:
+                return False
             file.seek(offset)
             head = file.read(72)
-            if len(head) < 72:
-                return False
             length, n_buffers = struct.unpack("<II", head[:8])
             name = head[8:].split(b"\0")[0]
             return offset + length <= size and 1 <= n_buffers <= 32 and name.isalnum() and len(name) >= 4

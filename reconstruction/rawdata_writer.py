@@ -33,9 +33,10 @@ def write_ismrmrd(
     """Write slices as an ISMRMRD (HDF5) file that `read_ismrmrd` reads back exactly.
 
     Noise readouts come first, then the slices one after the other. Each readout is one time point, which
-    repetition counts; kspace_encode_step_1 counts it too, or is the line of Cartesian data. Dwell times are
-    not known and written as 0, and so are directions and position where the orientation is not known. The
-    file is written under a temporary name in the same folder and renamed when it is complete.
+    repetition counts; kspace_encode_step_1 counts it too, or is the line of Cartesian data. Unknown dwell
+    times are written as 0 (that of the noise always), and so are directions and position where the
+    orientation is not known. The file is written under a temporary name in the same folder and renamed when
+    it is complete.
 
     Parameters
     ----------
@@ -136,6 +137,7 @@ def _slice_table(acquisition: Acquisition, cartesian: bool) -> NDArray[np.void]:
         head["center_sample"] = np.linalg.norm(trajectory, axis=-1).argmin(axis=-1)
         head["idx"]["kspace_encode_step_1"] = head["idx"]["repetition"]
     head["idx"]["slice"] = acquisition.slice_index
+    head["sample_time_us"] = 1e6 * (acquisition.dwell_time or 0)
     head["flags"][0] |= _bit(flags.ACQ_FIRST_IN_SLICE)
     head["flags"][-1] |= _bit(flags.ACQ_LAST_IN_SLICE)
     if not acquisition.orientation_known:

@@ -14,12 +14,16 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from reconstruction.fourier import transform_bytes
 from reconstruction.toeplitz_product import BLOCK, multiply
 
 KERNEL_TOLERANCE = 1e-6
 """Relative accuracy of the non-uniform FFT that makes the kernel; a looser one would hardly be faster."""
 WORK_BYTES = 2**24
 """The spectra of as many coils as fit this size are held at the same time, those of one coil at least."""
+BUILD_BYTES = 2**30
+"""What the threads that make a kernel may take, if the kernel is smaller."""
+_OVERSAMPLING = 2.0  # of the grid of that transform; the tolerance needs it
 
 
 class ToeplitzNormal:
@@ -69,8 +73,9 @@ class ToeplitzNormal:
         self._n_threads = n_threads
         self._parts = list(itertools.product((0, 1), repeat=len(matrix)))
         self._planes, strengths, targets = _layout(basis)
-        n_planes, n_pixels = kernel_planes(basis.shape[1], np.iscomplexobj(basis)), math.prod(matrix)
-        self._kernel = np.zeros((len(self._parts), -(-n_pixels // BLOCK), n_planes, BLOCK), dtype=np.float32)
+        sizes = matrix, basis.shape[1], np.iscomplexobj(basis)
+        self._kernel = np.zeros(_kernel_shape(*sizes), dtype=np.float32)
+        n_pixels = math.prod(matrix)
         doubled = tuple(2 * n for n in matrix)
         scale = np.float32(1 / len(self._parts))  # of the inverse transform, 1 / (2 N) instead of 1 / N
         own = threading.local()
@@ -85,7 +90,7 @@ class ToeplitzNormal:
                     dtype="complex64",
                     nthreads=1,
                     modeord=1,
-                    upsampfac=2.0,
+                    upsampfac=_OVERSAMPLING,
                 )
                 own.plan.setpts(*angles)
             samples = (strength[:, np.newaxis] * weights).ravel()
@@ -98,8 +103,13 @@ class ToeplitzNormal:
                 if planes[1] >= 0:
                     kernel[:, planes[1]] = blocks.imag
 
-        with ThreadPoolExecutor(n_threads) as pool:
+        with ThreadPoolExecutor(min(n_threads, n_builders(*sizes, angles[0].size))) as pool:
             list(pool.map(fill, strengths, targets))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the kernel."""
+        return self._kernel.nbytes
 
     def add_product(
         self, result: NDArray[np.complex64], images: NDArray[np.complex64], coils: NDArray[np.complex64]
@@ -162,14 +172,33 @@ class ToeplitzNormal:
             list(pool.map(task, *arguments))
 
 
-def kernel_planes(rank: int, is_complex: bool) -> int:
-    """Number of real numbers of a Hermitian (rank x rank) matrix, or of a real symmetric one."""
-    return rank**2 if is_complex else rank * (rank + 1) // 2
+def kernel_bytes(matrix: tuple[int, ...], rank: int, is_complex: bool) -> int:
+    """Size of the kernel: a Hermitian or real symmetric matrix for each of ``2^d n_pixels`` frequencies."""
+    return 4 * math.prod(_kernel_shape(matrix, rank, is_complex))
+
+
+def builder_bytes(matrix: tuple[int, ...], n_all_samples: int) -> int:
+    """What each thread takes while the kernel is made: grids, spectrum with copies, samples with places."""
+    doubled = tuple(2 * n for n in matrix)
+    own = 8 * math.prod(doubled) + 20 * math.prod(matrix) + 24 * n_all_samples
+    return own + transform_bytes(doubled, _OVERSAMPLING, n_all_samples)
+
+
+def n_builders(matrix: tuple[int, ...], rank: int, is_complex: bool, n_all_samples: int) -> int:
+    """Largest number of threads that make the kernel: what they take is at most about as large."""
+    allowed = max(BUILD_BYTES, kernel_bytes(matrix, rank, is_complex))
+    return max(1, allowed // builder_bytes(matrix, n_all_samples))
 
 
 def coils_held(matrix: tuple[int, ...], rank: int, n_coils: int) -> int:
     """Number of coils whose spectra are held at the same time."""
     return min(n_coils, max(1, WORK_BYTES // (8 * rank * math.prod(matrix))))
+
+
+def _kernel_shape(matrix: tuple[int, ...], rank: int, is_complex: bool) -> tuple[int, int, int, int]:
+    """(n_parts, n_blocks, n_planes, BLOCK)."""
+    n_planes = rank**2 if is_complex else rank * (rank + 1) // 2
+    return 2 ** len(matrix), -(-math.prod(matrix) // BLOCK), n_planes, BLOCK
 
 
 def _modulation(part: tuple[int, ...], matrix: tuple[int, ...]) -> NDArray[np.complex64]:

@@ -391,9 +391,11 @@ def test_options_of_the_phantom_change_its_data(place, options):
 
 
 def test_choices_are_those_of_the_pipeline():
+    from jobs.protocol import GRADIENT_DELAYS
     from reconstruction.coils import COIL_METHODS
 
     assert [method.value for method in jobs.cli._Coils] == list(COIL_METHODS)
+    assert tuple(choice.value for choice in jobs.cli._GradientDelays) == GRADIENT_DELAYS
 
 
 def test_usage_errors_have_code_2(place):

@@ -45,6 +45,9 @@ def test_units_are_converted_and_defaults_hold(load):
     assert not protocol.model_given
     assert (protocol.rank, protocol.n_iterations, protocol.coil_method) == (5, 12, "espirit")
     assert protocol.virtual_coils is None
+    assert protocol.sensitivity_path is None
+    assert protocol.gradient_delays == "none"
+    assert protocol.check_consistency
     assert protocol.correct_receive_field
     assert protocol.slices is None
     assert protocol.trajectory is None
@@ -403,6 +406,9 @@ def other(section, **values):
         (other("reconstruction", correct_receive_field="no"), r"field: must be true or false"),
         (other("reconstruction", coil_compression=1.5), r"coil_compression: virtual_coils=1.5 must be"),
         (other("reconstruction", coil_compression="a"), r"coil_compression: must be a number"),
+        (other("reconstruction", sensitivities=3), r"sensitivities: must be the name of a file; got 3"),
+        (other("reconstruction", gradient_delays="yes"), r"gradient_delays: must be one of none, estimate"),
+        (other("reconstruction", check_consistency=1), r"check_consistency: must be true or false"),
         (other("reconstruction", slices=[0.5]), r"slices: must hold whole numbers; got 0.5"),
         (other("reconstruction", slices=[1, 1]), r"slices: holds a number twice"),
         ({**sequence(), "trajectory": {}}, r"trajectory: give one of golden_angle_radial, spiral"),
@@ -447,6 +453,16 @@ def test_missing_and_binary_files(tmp_path):
         load_protocol(tmp_path / "binary.yaml")
 
 
+def test_coils_and_delays_of_the_reconstruction(load, tmp_path):
+    section = {"coil_compression": 0.99, "sensitivities": "maps.npy", "gradient_delays": "estimate"}
+    protocol = load({**sequence(), "reconstruction": {**section, "check_consistency": False}})
+    assert protocol.virtual_coils == 0.99
+    assert protocol.sensitivity_path == tmp_path / "maps.npy"
+    assert str(tmp_path / "maps.npy") in protocol.text  # the protocol may be read from elsewhere
+    assert protocol.gradient_delays == "estimate"
+    assert not protocol.check_consistency
+
+
 def test_required_grid(load):
     with pytest.raises(ProtocolError, match="dictionary: missing; this command needs"):
         load(sequence()).required_grid()
@@ -461,6 +477,7 @@ def test_example_explains_every_key():
     keys = {key for group in (protocol_sequence._KEYS, *groups) for key in group}
     keys |= {*protocol_sequence._TRAIN_KEYS, "golden_angle_radial", "spiral", "cartesian"}
     keys |= {"lines", "slices", "trajectory_units", "coil_compression"}
+    keys |= {"sensitivities", "gradient_delays", "check_consistency"}
     assert [key for key in sorted(keys) if key not in protocol.text] == []
 
 

@@ -12,7 +12,7 @@ from reconstruction.preparation import prepare
 from reconstruction.trajectory import golden_angle_radial
 
 MATRIX, N_COILS, N_READOUTS = (32, 32), 6, 60
-FLAT = np.ones(N_READOUTS)
+FLAT = np.ones((N_READOUTS, 1)) / np.sqrt(N_READOUTS)
 
 
 def true_sensitivities():

@@ -101,6 +101,12 @@ def test_round_trip_of_slices_is_exact(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["raw.h5"]
 
 
+def test_round_trip_of_the_dwell_time(tmp_path):
+    write_ismrmrd(tmp_path / "raw.h5", [make_acquisition(dwell_time=3.2e-6, noise=None)])
+    result = read_ismrmrd(tmp_path / "raw.h5").acquisition(0)
+    assert result.dwell_time == pytest.approx(3.2e-6, rel=1e-6)  # float32 in the file
+
+
 def test_round_trip_without_noise_and_with_default_affine(tmp_path):
     expected = make_acquisition(noise=None, affine=None)
     write_ismrmrd(tmp_path / "raw.h5", [expected])

@@ -12,7 +12,7 @@ from ismrmrd import xsd
 from ismrmrd.hdf5 import acquisition_dtype
 
 from reconstruction.acquisition import Acquisition
-from reconstruction.rawdata import read_ismrmrd, write_ismrmrd
+from reconstruction.rawdata import RawDataError, read_ismrmrd, write_ismrmrd
 from reconstruction.trajectory import cartesian_lines
 
 N_CASES = 150  # of each file
@@ -173,3 +173,15 @@ def test_damaged_headers_are_read_or_refused(tmp_path, little_memory, parse_once
 def test_ten_thousand_damaged_headers_are_read_or_refused(tmp_path, little_memory, parse_once):
     read, refused = check_damage(tmp_path, 5000)
     assert read + refused == 10_000
+
+
+@pytest.mark.parametrize(("row", "name"), [(0, "noise"), (2, "kspace")])
+def test_signalling_nan_is_refused_like_any_other(tmp_path, row, name):
+    path = tmp_path / "raw.h5"
+    make_file(path, cartesian=False)
+    with h5py.File(path, "r+") as file:
+        table = file["dataset/data"][...]
+        table[row]["data"].view(np.uint32)[5] = 0x7F800001  # NumPy warns where it converts such a number
+        file["dataset/data"][...] = table
+    with pytest.raises(RawDataError, match=f"slice 0: {name} is .*nan.* at .*sample 2, coil 0"):
+        read_ismrmrd(path).acquisition(0)
