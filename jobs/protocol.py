@@ -71,6 +71,8 @@ class Protocol:
         Whether gradient delays of radial data are estimated and corrected.
     check_consistency : bool
         Whether a trajectory or sensitivities that contradict the data are refused.
+    b1_width : float or None
+        Width over which B1 is taken to be smooth [m], see `reconstruct`; None: it is not.
     correct_receive_field : bool
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
@@ -98,6 +100,7 @@ class Protocol:
     sensitivity_path: Path | None
     gradient_delays: str
     check_consistency: bool
+    b1_width: float | None
     correct_receive_field: bool
     slices: tuple[int, ...] | None
     trajectory: Trajectory | None
@@ -163,6 +166,7 @@ def load_protocol(path: str | Path) -> Protocol:
             "coil_compression",
             "gradient_delays",
             "check_consistency",
+            "smooth_b1_mm",
             "correct_receive_field",
             "slices",
         ),
@@ -196,6 +200,7 @@ def load_protocol(path: str | Path) -> Protocol:
         sensitivity_path=sensitivities,
         gradient_delays=reconstruction.text("gradient_delays", GRADIENT_DELAYS, "none"),
         check_consistency=reconstruction.flag("check_consistency", True),
+        b1_width=1e-3 * reconstruction.number("smooth_b1_mm", 0.0, above=0) or None,
         correct_receive_field=reconstruction.flag("correct_receive_field", True),
         slices=slices,
         trajectory=trajectory,

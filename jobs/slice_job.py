@@ -104,6 +104,7 @@ class SliceJob:
             "virtual_coils": self.protocol.virtual_coils,
             "correct_gradient_delays": self.protocol.gradient_delays == "estimate",
             "check_consistency": self.protocol.check_consistency,
+            "b1_width": self.protocol.b1_width,
             "correct_receive_field": self.protocol.correct_receive_field,
         }
 

@@ -216,8 +216,8 @@ def low_rank_admm(
                 penalty.rescale(factor)
     scale = np.complex64(magnitude)
     found = replace(atoms.match, pd=scale * atoms.match.pd)
-    columns = (np.array(column) for column in zip(*record, strict=True))
-    return Admm(scale * x, found, *columns, converged)
+    misfits, primals, duals, changes, mus = (np.array(column) for column in zip(*record, strict=True))
+    return Admm(scale * x, found, misfits, primals, duals, changes, mus, converged)
 
 
 class _Atoms:
