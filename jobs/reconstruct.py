@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dictionaries import Dictionary, Grid
 from epgbloch import SignalModel
-from epgbloch._files import Parts
 from jobs.console import Console
 from jobs.dictionary import check_rank, make_dictionary, stored_dictionary
-from jobs.given_maps import GivenMaps, read_given_maps
+from jobs.given_maps import read_given_maps
 from jobs.models import stored_model
 from jobs.options import at_least
-from jobs.outputs import check_folder, new_folder, resumable_folder, versions
+from jobs.outputs import check_folder, new_folder, resumable_folder
 from jobs.protocol import Protocol, load_protocol
 from jobs.report import REPORT, write_report
-from jobs.report_checks import ADVICE, doubtful_signs, late_gradients
+from jobs.report_checks import ADVICE, doubtful_signs
 from jobs.report_data import FIGURES, Results, figure_name
 from jobs.report_figures import coil_montage
 from jobs.report_regions import read_labels
 from jobs.report_truth import read_truth
+from jobs.slice_job import SliceJob, check_slices
 from jobs.slice_result import SliceResult
 from jobs.slices import (
     check_place,
     check_readouts,
-    lack_of_signal,
     located,
     read_mask,
     slice_numbers,
@@ -41,9 +36,7 @@ from jobs.slices import (
 )
 from reconstruction.bids import read_bids, write_bids
 from reconstruction.coil_compression import check_virtual_coils
-from reconstruction.maps import Maps
 from reconstruction.maps_figure import display_ranges, plot_maps
-from reconstruction.pipeline import reconstruct
 from reconstruction.rawdata import RawData, read_raw_data
 from reconstruction.trajectory_check import trajectory_difference
 
@@ -119,7 +112,7 @@ def run_reconstruct(
     model = _model(protocol, dictionary, dictionary_path) if refined else None
     if n_repetitions > 1:
         console.notice(f"{n_repetitions} repetitions of the train: assumed to start from equilibrium")
-    checks = _check_slices(scan, numbers, console)
+    checks = check_slices(scan, numbers, console)
     order, affine = stack([check.affine for check in checks])
     checks = [checks[i] for i in order]
     orientation_known = all(check.orientation_known for check in checks)
@@ -144,7 +137,7 @@ def run_reconstruct(
     truth = None if truth_path is None else read_truth(truth_path, shape, known_affine)
     if dictionary is None:
         dictionary = make_dictionary(protocol, console)
-    job = _Job(scan, protocol, dictionary, checks, masks, model, given)
+    job = SliceJob(scan, protocol, dictionary, checks, masks, model, given)
     with resumable_folder(
         out, "reconstruct", job.identity(), force=force, n_bytes=64 * len(numbers) * ny * nx
     ) as parts:
@@ -198,169 +191,6 @@ def _model(protocol: Protocol, dictionary: Dictionary | None, path: Path | None)
     return model
 
 
-@dataclass(frozen=True)
-class _SliceCheck:
-    """What the first reading of a slice told."""
-
-    number: int
-    affine: NDArray[np.float64]
-    orientation_known: bool
-    problem: str | None  # why there is nothing to reconstruct
-
-
-def _check_slices(scan: RawData, numbers: list[int], console: Console) -> list[_SliceCheck]:
-    """Read all slices before the long work, so that damage in the last one shows at once."""
-    checks = []
-    with console.step(f"Checking {len(numbers)} slice(s) of {scan.n_readouts} readouts") as progress:
-        for i, number in enumerate(numbers):
-            acquisition = scan.acquisition(number)
-            with located(scan, number):
-                problem = lack_of_signal(acquisition)
-            checks.append(_SliceCheck(number, acquisition.affine, acquisition.orientation_known, problem))
-            progress(i + 1, len(numbers))
-    if not scan.noise_rows.size:
-        console.notice("no noise readouts in the raw data: the coils are not prewhitened")
-    if all(check.problem for check in checks):
-        raise ValueError(f"{scan.path}, slice {numbers[0]}: {checks[0].problem}")
-    return checks
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """What is to be reconstructed: everything that the maps depend on.
-
-    Attributes
-    ----------
-    checks : list of _SliceCheck
-        The slices in the order of the volume.
-    masks : ndarray, shape (n_slices, ny, nx), bool, or None
-        Voxels to match, in the same order; None: estimated.
-    model : SignalModel or None
-        What refines the maps; None: they are those of the atoms.
-    given : GivenMaps
-        Maps that are not estimated.
-    """
-
-    scan: RawData
-    protocol: Protocol
-    dictionary: Dictionary
-    checks: list[_SliceCheck]
-    masks: NDArray[np.bool_] | None
-    model: SignalModel | None
-    given: GivenMaps
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of `reconstruct`; fit JSON."""
-        return {
-            "n_iterations": self.protocol.n_iterations,
-            "coil_method": self.protocol.coil_method,
-            "virtual_coils": self.protocol.virtual_coils,
-            "correct_gradient_delays": self.protocol.gradient_delays == "estimate",
-            "check_consistency": self.protocol.check_consistency,
-            "b1_width": self.protocol.b1_width,
-            "correct_receive_field": self.protocol.correct_receive_field,
-        }
-
-    @property
-    def refined_with(self) -> dict[str, Any] | None:
-        """Settings of the model that refines the maps; fit JSON."""
-        return None if self.model is None else self.model.settings()
-
-    @cached_property
-    def scan_digest(self) -> str:
-        """SHA-256 of the raw data."""
-        with self.scan.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that a finished slice depends on."""
-        dictionary = self.dictionary
-        tissue = dictionary.grid[np.arange(dictionary.n_atoms)]
-        atoms = (tissue.t1, tissue.t2, tissue.b1, tissue.off_resonance)
-        return {
-            "scan": self.scan_digest,
-            "protocol": self.protocol.text,
-            "method": self.protocol.method,
-            "options": self.options,
-            "refined_with": self.refined_with,
-            "dictionary": _digest(*atoms, dictionary.basis, dictionary.coefficients, dictionary.norms),
-            "mask": None if self.masks is None else _digest(self.masks),
-            "given": [_digest(*self.given.of_slice(z).values()) for z in range(len(self.checks))],
-            **versions(),
-        }
-
-    def run(self, parts: Parts, console: Console) -> list[SliceResult]:
-        """Results of the slices in the order of the volume; finished ones come from the parts.
-
-        A slice that cannot be reconstructed is left empty, so that the others are not lost.
-
-        Raises
-        ------
-        ValueError
-            If no slice can be reconstructed.
-        """
-        found = {check.number: self._finished(parts, check) for check in self.checks}
-        n_found = sum(result is not None for result in found.values())
-        if n_found:
-            console.notice(f"{n_found} of {len(found)} slices are found in {parts.folder}")
-        results = []
-        for z, check in enumerate(self.checks):
-            result = found.pop(check.number)
-            if result is None:
-                result = self._reconstructed(z, console)
-                if not result.problem:
-                    parts.write(_part(check), result.to_arrays())
-            results.append(result)
-            if result.problem and len(self.checks) > 1:
-                console.notice(f"slice {check.number} is left empty: {result.problem}")
-            elif result.record.get("n_dead_coils"):
-                console.notice(
-                    f"slice {check.number}: {result.record['n_dead_coils']} coil(s) without signal or noise "
-                    "left out"
-                )
-            if late := late_gradients(result.record):
-                console.notice(f"slice {check.number}: {late[0].lower()}{late[1:]}")
-        if all(result.problem for result in results):
-            advice = f"; if there should be an image, {ADVICE}" if self.masks is None else ""
-            raise ValueError(f"{self.scan.path}, slice {results[0].number}: {results[0].problem}{advice}")
-        return results
-
-    def _finished(self, parts: Parts, check: _SliceCheck) -> SliceResult | None:
-        """Slice of an earlier run; None if there is none, or a damaged one."""
-        arrays = parts.read(_part(check))
-        return None if arrays is None else SliceResult.from_arrays(check.number, check.affine, arrays)
-
-    def _reconstructed(self, z: int, console: Console) -> SliceResult:
-        check, mask = self.checks[z], None if self.masks is None else self.masks[z]
-        problem = check.problem
-        if problem is None and mask is not None and not mask.any():
-            problem = "the mask is empty there"
-        if problem is None:
-            start = time.perf_counter()
-            title = f"Slice {check.number}: {self.scan.n_coils} coils, rank {self.dictionary.rank}"
-            if len(self.checks) > 1:
-                title = f"{title} ({z + 1} of {len(self.checks)})"
-            with console.step(title) as progress:
-                try:
-                    result = reconstruct(
-                        self.scan.acquisition(check.number),
-                        self.dictionary,
-                        admm=self.protocol.admm,
-                        refine_with=self.model,
-                        mask=mask,
-                        progress=progress,
-                        **self.given.of_slice(z),
-                        **self.options,
-                    )
-                except ValueError as error:
-                    problem = str(error)
-        if problem is not None:
-            empty = _empty_maps(self.scan.matrix)
-            return SliceResult(check.number, empty, check.affine, problem)
-        return SliceResult.of(check.number, check.affine, result, time.perf_counter() - start)
-
-
 def _compare_trajectories(scan: RawData, number: int, console: Console) -> None:
     """Say how the trajectory of the protocol differs from that of the raw data, where these have one."""
     try:
@@ -374,24 +204,7 @@ def _compare_trajectories(scan: RawData, number: int, console: Console) -> None:
         )
 
 
-def _part(check: _SliceCheck) -> str:
-    return f"slice-{check.number:04d}"
-
-
-def _digest(*arrays: NDArray[Any]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _empty_maps(matrix: tuple[int, int]) -> Maps:
-    zero = np.zeros(matrix, dtype=np.float32)
-    return Maps(zero, zero, zero.astype(np.complex64), mask=zero > 0)
-
-
-def _provenance(job: _Job, results: list[SliceResult]) -> dict[str, Any]:
+def _provenance(job: SliceJob, results: list[SliceResult]) -> dict[str, Any]:
     dictionary, error = job.dictionary, job.dictionary.truncation_error
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -16,20 +16,14 @@ from jobs.outputs import add_files, new_file
 from jobs.report_checks import checks
 from jobs.report_data import FIGURES, QUANTITIES, Results, figure_name, read_results
 from jobs.report_page import Page
-from jobs.report_regions import UNIT_ENDINGS, Labels, Row, read_labels, region_statistics, write_table
+from jobs.report_regions import Labels, Row, read_labels, region_statistics, write_table
+from jobs.report_tables import dictionary_settings, error_table, region_table, settings, slice_table
 from jobs.report_truth import error_statistics, read_truth
 from reconstruction.maps import Maps
 from reconstruction.maps_figure import display_ranges, plot_maps, plot_quality
 
 REPORT = "report.html"
 """Name of the report in the folder of the maps."""
-_DASH = "–"
-_AXES = {
-    "t1": ("T1 [ms]", 1e3),
-    "t2": ("T2 [ms]", 1e3),
-    "b1": ("B1, relative", 1.0),
-    "off_resonance": ("off-resonance [Hz]", 1.0),
-}
 
 
 def run_report(
@@ -146,7 +140,7 @@ def _page(
             "true T1 and T2; medians resist them. Proton density is scaled to a median ratio of 1 in each "
             "slice."
         )
-        page.table(*_error_table(errors))
+        page.table(*error_table(errors))
     if regions is not None:
         assert labels is not None
         page.section("Regions")
@@ -155,13 +149,13 @@ def _page(
             "Regions on the proton density",
             f"Regions of {labels.path.name} on the proton density.",
         )
-        page.table(*_region_table(regions))
+        page.table(*region_table(regions))
     page.section("Convergence")
     page.image(report_figures.convergence(results), "Residuals of the inversion", "One line a slice.")
     admm = report_figures.admm_convergence(results)
     if admm is not None:
         page.image(admm, "Residuals of LR-ADMM", "One line a slice in each colour.")
-    page.table(*_slice_table(results))
+    page.table(*slice_table(results))
     page.section("Fit")
     page.image(report_figures.histograms(results), "Histograms", "All voxels of all masks.")
     if results.values("t1_std") is not None:
@@ -178,10 +172,10 @@ def _page(
             "Singular values",
             "The rank cuts signals off at the dotted line; the dashed line is what is lost of them.",
         )
-    page.settings(_dictionary_settings(provenance["dictionary"]))
+    page.settings(dictionary_settings(provenance["dictionary"]))
     _coils(page, results)
     page.section("Settings and provenance")
-    page.settings(_settings(provenance))
+    page.settings(settings(provenance))
     page.listing("Protocol", provenance["protocol"], is_open=True)
     record = {name: value for name, value in provenance.items() if name != "files"}  # this one among them
     page.listing("provenance.json", json.dumps(record, indent=2))
@@ -281,109 +275,3 @@ def _coils(page: Page, results: Results) -> None:
         page.heading(f"Slice {number}")
         page.image(png, f"Coil sensitivities of slice {number}", style="pixels")
     page.text("One picture a coil: brightness is the magnitude, hue the phase; dead coils are black.")
-
-
-def _slice_table(results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    columns = ("slice", "voxels", "iterations", "residual", "tolerance reached", "median correlation", "time")
-    rows: list[tuple[str, ...]] = [
-        (
-            f"{record['slice']}",
-            f"{record['n_voxels']:,}",
-            f"{len(record['relative_residuals']) - 1}",
-            f"{record['relative_residuals'][-1]:.2g}",
-            "yes" if record["converged"] else "no",
-            f"{record['median_correlation']:.4f}",
-            f"{record['seconds']:.1f} s",
-        )
-        for record, _ in results.slices
-    ]
-    return columns, rows
-
-
-def _region_table(rows: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]], str]:
-    columns = ("region", "quantity", "n", "mean ± SD", "median (quartiles)", "standard error")
-    cells: list[tuple[str, ...]] = []
-    for row in rows:
-        for name, quantity in QUANTITIES.items():
-            unit = UNIT_ENDINGS[quantity.unit]
-            if f"{name}_mean{unit}" not in row:
-                continue
-            mean, sd, q25, median, q75 = (
-                _number(row[f"{name}_{what}{unit}"], quantity.digits)
-                for what in ("mean", "sd", "q25", "median", "q75")
-            )
-            error = row.get(f"{name}_standard_error_median{unit}", np.nan)
-            cells.append(
-                (
-                    row["name"],
-                    quantity.title,
-                    f"{row['n_voxels']:,}",
-                    f"{mean} ± {sd} {quantity.unit}",
-                    f"{median} ({q25} {_DASH} {q75}) {quantity.unit}",
-                    f"{_number(error, quantity.digits)} {quantity.unit if np.isfinite(error) else ''}",
-                )
-            )
-    caption = "Voxels of the mask. Standard errors: median over the region, of a single voxel."
-    return columns, cells, caption
-
-
-def _error_table(rows: list[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    digits = {quantity.title: quantity.digits for quantity in QUANTITIES.values()}
-    columns = (
-        "voxels of",
-        "quantity",
-        "n",
-        "truth, median",
-        "result, median",
-        "median error",
-        "median |error|",
-        "90 % of |error| below",
-    )
-    cells = []
-    for row in rows:
-        unit = "" if row["unit"] == "n/a" else f" {row['unit']}"
-        values = [
-            f"{_number(row[name], digits[row['quantity']])}{unit}"
-            for name in ("truth_median", "result_median")
-        ]
-        cells.append(
-            (
-                row["group"],
-                row["quantity"],
-                f"{row['n_voxels']:,}",
-                *values,
-                f"{row['error_median_percent']:+.2f} %",
-                f"{row['absolute_error_median_percent']:.2f} %",
-                f"{row['absolute_error_q90_percent']:.2f} %",
-            )
-        )
-    return columns, cells
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if np.isfinite(value) else _DASH
-
-
-def _dictionary_settings(dictionary: dict[str, Any]) -> list[tuple[str, str]]:
-    settings = [("atoms", f"{dictionary['n_atoms']:,}"), ("rank", f"{dictionary['rank']}")]
-    for name, axis in (dictionary.get("grid") or {}).items():
-        label, factor = _AXES.get(name, (name, 1.0))
-        low, high = factor * axis[0], factor * axis[-1]
-        ends = f"{low:.6g}" if len(axis) == 1 else f"{len(axis)} values, {low:.6g} to {high:.6g}"
-        settings.append((label, ends))
-    error = dictionary.get("relative_truncation_error")
-    if error:
-        settings.append(("truncation error", f"rms {error['rms']:.2g}, at most {error['max']:.2g}"))
-    settings += [(f"model: {name}", f"{value}") for name, value in (dictionary.get("model") or {}).items()]
-    return settings
-
-
-def _settings(provenance: dict[str, Any]) -> list[tuple[str, str]]:
-    """Everything of the provenance that fits a line."""
-    simple = [
-        (name, "none" if value is None else f"{value}")
-        for name, value in provenance.items()
-        if isinstance(value, str | int | float | None) and name != "protocol"
-    ]
-    versions = ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
-    return [*simple, ("versions", versions)]

@@ -27,7 +27,7 @@ nav a:hover { text-decoration: underline; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 20px 22px;
   margin: 16px 0; }
 .tiles { display: flex; flex-wrap: wrap; gap: 8px; margin: 0 0 16px; }
-.tiles div { flex: 1 1 120px; border: 1px solid var(--line); border-radius: 6px; padding: 8px 12px; }
+.tiles div { flex: 1 1 100px; border: 1px solid var(--line); border-radius: 6px; padding: 8px 10px; }
 .tiles b { display: block; font-size: 19px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tiles span { color: var(--soft); font-size: 13px; }
 ul.checks { list-style: none; margin: 0; padding: 0; }

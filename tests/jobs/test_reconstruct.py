@@ -481,7 +481,7 @@ def test_slice_that_fails_late_does_not_cost_the_others(tmp_path, slices, monkey
             raise ValueError("no region of the image stands out")
         return reconstruct(acquisition, *arguments, **options)
 
-    monkeypatch.setattr("jobs.reconstruct.reconstruct", fails_for_one)
+    monkeypatch.setattr("jobs.slice_job.reconstruct", fails_for_one)
     result = reconstruct_slices(tmp_path, slices)
     assert result.exit_code == 0, result.output
     assert "notice: slice 0 is left empty: no region of the image stands out\n" in result.stderr
@@ -493,7 +493,7 @@ def test_all_slices_empty(tmp_path, slices, monkeypatch):
     def fails(*_arguments, **_options):
         raise ValueError("no region of the image stands out")
 
-    monkeypatch.setattr("jobs.reconstruct.reconstruct", fails)
+    monkeypatch.setattr("jobs.slice_job.reconstruct", fails)
     result = reconstruct_slices(tmp_path, slices)
     assert result.exit_code == 1
     assert "error: " in result.stderr
@@ -573,7 +573,7 @@ def interrupted_after(n_slices, monkeypatch):
             raise KeyboardInterrupt
         return reconstruct(acquisition, *arguments, **options)
 
-    monkeypatch.setattr("jobs.reconstruct.reconstruct", counted)
+    monkeypatch.setattr("jobs.slice_job.reconstruct", counted)
     return begun
 
 
@@ -633,10 +633,10 @@ def test_slices_of_other_settings_are_refused(tmp_path, slices, monkeypatch, cha
 
 KILLED = """
 import os, signal, sys
-import jobs.reconstruct
+import jobs.slice_job
 from jobs.cli import main
 
-original, calls = jobs.reconstruct.reconstruct, []
+original, calls = jobs.slice_job.reconstruct, []
 
 def kills(*arguments, **options):
     calls.append(1)
@@ -644,7 +644,7 @@ def kills(*arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(*arguments, **options)
 
-jobs.reconstruct.reconstruct = kills
+jobs.slice_job.reconstruct = kills
 main()
 """
 
