@@ -276,6 +276,7 @@ class _Spatial:
         self._regularisation = regularisation
         self._split = regularisation.analyse(x)
         self._dual = np.zeros_like(self._split)
+        self._n_updates = 0
 
     def normal(self, images: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Return K^H K x."""
@@ -288,7 +289,9 @@ class _Spatial:
     def update(self, images: NDArray[np.complex64], mu: float) -> None:
         """Shrink, and move the dual variable."""
         analysed = self._regularisation.analyse(images)
-        self._split = self._regularisation.shrink(analysed + self._dual, self._regularisation.weight / mu)
+        threshold = self._regularisation.weight / mu
+        self._split = self._regularisation.shrink(analysed + self._dual, threshold, self._n_updates)
+        self._n_updates += 1
         self._dual = self._dual + analysed - self._split
 
     def rescale(self, factor: float) -> None:
