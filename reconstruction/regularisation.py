@@ -117,7 +117,7 @@ class LocallyLowRank:
         _check_weight(self.weight)
         require_count("block", self.block)
         if self.block < 2:
-            raise ValueError("block=1 must be at least 2 pixels: a single pixel has no neighbours to agree with")
+            raise ValueError("block=1 must be at least 2: a single pixel has no neighbours")
 
     def analyse(self, x: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Return x."""
