@@ -39,7 +39,8 @@ def _regularisation(section: Section) -> Regularisation | None:
     if section.has("block") and not section.has("locally_low_rank"):
         raise section.error("block", "is the block width of locally_low_rank; remove it or add the weight")
     if section.has("total_variation"):
-        return JointTotalVariation(section.number("total_variation", 0.0))
+        return JointTotalVariation(section.number("total_variation", 0.0, above=0))
     if section.has("locally_low_rank"):
-        return LocallyLowRank(section.number("locally_low_rank", 0.0), block=section.count("block", 8))
+        weight = section.number("locally_low_rank", 0.0, above=0)
+        return LocallyLowRank(weight, block=section.count("block", LocallyLowRank.block, at_least=2))
     return None

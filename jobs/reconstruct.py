@@ -38,6 +38,7 @@ from reconstruction.bids import read_bids, write_bids
 from reconstruction.coil_compression import check_virtual_coils
 from reconstruction.maps_figure import display_ranges, plot_maps
 from reconstruction.rawdata import RawData, read_raw_data
+from reconstruction.smooth_b1 import require_b1_axis
 from reconstruction.trajectory_check import trajectory_difference
 
 _ROUNDING = 1e-7  # of the largest singular value, in single precision
@@ -109,6 +110,8 @@ def run_reconstruct(
     else:
         with console.step(f"Reading {dictionary_path.name}"):
             dictionary = stored_dictionary(dictionary_path, protocol, rank)
+    if protocol.b1_width is not None:
+        _check_b1_axis(protocol, dictionary)
     model = _model(protocol, dictionary, dictionary_path) if refined else None
     if n_repetitions > 1:
         console.notice(f"{n_repetitions} repetitions of the train: assumed to start from equilibrium")
@@ -176,6 +179,14 @@ def run_reconstruct(
     for path in files:
         console.result(f"wrote {out / path}")
     return results
+
+
+def _check_b1_axis(protocol: Protocol, dictionary: Dictionary | None) -> None:
+    grid = protocol.required_grid() if dictionary is None else dictionary.grid
+    try:
+        require_b1_axis(grid.b1)
+    except ValueError as error:
+        raise ValueError(f"{protocol.path}: reconstruction.smooth_b1_mm: {error}") from error
 
 
 def _model(protocol: Protocol, dictionary: Dictionary | None, path: Path | None) -> SignalModel:

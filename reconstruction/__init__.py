@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from reconstruction.acquisition import Acquisition
+    from reconstruction.admm import Admm, AdmmSettings, low_rank_admm
     from reconstruction.bids import BidsMaps, read_bids, write_bids
     from reconstruction.coil_compression import Compression, compress_coils
     from reconstruction.coils import adaptive_combine, coil_images, espirit
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
         write_ismrmrd,
     )
     from reconstruction.receive_field import estimate_receive_field
+    from reconstruction.regularisation import JointTotalVariation, LocallyLowRank
     from reconstruction.sensitivity_check import check_sensitivities
     from reconstruction.sensitivity_files import read_sensitivities
+    from reconstruction.smooth_b1 import SmoothB1
     from reconstruction.trajectory import (
         GOLDEN_ANGLE,
         cartesian_lines,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "acquisition": ("Acquisition",),
+    "admm": ("Admm", "AdmmSettings", "low_rank_admm"),
     "bids": ("BidsMaps", "read_bids", "write_bids"),
     "coil_compression": ("Compression", "compress_coils"),
     "coils": ("adaptive_combine", "coil_images", "espirit"),
@@ -73,8 +77,10 @@ _MODULES = {
         "write_ismrmrd",
     ),
     "receive_field": ("estimate_receive_field",),
+    "regularisation": ("JointTotalVariation", "LocallyLowRank"),
     "sensitivity_check": ("check_sensitivities",),
     "sensitivity_files": ("read_sensitivities",),
+    "smooth_b1": ("SmoothB1",),
     "trajectory": (
         "GOLDEN_ANGLE",
         "cartesian_lines",
@@ -89,10 +95,14 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "GOLDEN_ANGLE",
     "Acquisition",
+    "Admm",
+    "AdmmSettings",
     "BidsMaps",
     "Compression",
     "GradientDelays",
     "Inversion",
+    "JointTotalVariation",
+    "LocallyLowRank",
     "Maps",
     "MemoryEstimate",
     "Phantom",
@@ -100,6 +110,7 @@ __all__ = [
     "RawData",
     "RawDataError",
     "Reconstruction",
+    "SmoothB1",
     "SubspaceEncoding",
     "TrajectoryCheck",
     "adaptive_combine",
@@ -118,6 +129,7 @@ __all__ = [
     "estimate_gradient_delays",
     "estimate_receive_field",
     "golden_angle_radial",
+    "low_rank_admm",
     "low_rank_inversion",
     "memory_estimate",
     "mni152_head",

@@ -60,7 +60,7 @@ class AdmmSettings:
         if not (np.isfinite(self.mu) and self.mu > 0):
             raise ValueError(
                 f"mu={self.mu} must be positive and finite; it is relative to the mean eigenvalue of the "
-                "normal operator (default: 0.2)"
+                f"normal operator (default: {AdmmSettings.mu:g})"
             )
         require_count("n_iterations", self.n_iterations)
         require_count("n_inner", self.n_inner)
@@ -166,22 +166,28 @@ def low_rank_admm(
     Boyd et al. 2011, Found Trends Mach Learn 3:1, doi 10.1561/2200000016.
     """
     settings = settings or AdmmSettings()
-    voxels = np.asarray(mask, dtype=bool)
-    if voxels.shape != encoding.image_shape[1:]:
-        raise ValueError(f"mask has shape {voxels.shape}; the images have {encoding.image_shape[1:]}")
-    if not voxels.any():
-        raise ValueError("mask is empty; mark the voxels to match")
+    voxels = _checked_mask(mask, encoding.image_shape[1:])
+    data = np.asarray(kspace, dtype=np.complex64)
+    if not np.isfinite(data).all():
+        raise ValueError("kspace holds NaN or infinity; remove or replace these readouts")
+    if start.coefficients.shape != encoding.image_shape:
+        raise ValueError(
+            f"start has images of shape {start.coefficients.shape}; the encoding asks for "
+            f"{encoding.image_shape}: give its low_rank_inversion"
+        )
     # Images of unit magnitude, E of unit mean eigenvalue.
     magnitude = norm(start.coefficients[:, voxels]) / np.sqrt(voxels.sum())
+    if not (np.isfinite(magnitude) and magnitude > 0):
+        raise ValueError("start is zero or not finite in the mask; mark voxels with signal")
     eigenvalue = np.float32(encoding.mean_eigenvalue)
     x = start.coefficients / np.float32(magnitude)
-    image = encoding.adjoint(kspace) / (eigenvalue * np.float32(magnitude))
+    image = encoding.adjoint(data) / (eigenvalue * np.float32(magnitude))
 
     def normal(images: NDArray[np.complex64]) -> NDArray[np.complex64]:
         return encoding.normal(images) / eigenvalue
 
     first, first_gradient = x, normal(x) - image
-    data_norm = norm(np.asarray(kspace, dtype=np.complex64)) / magnitude / np.sqrt(float(eigenvalue))
+    data_norm = norm(data) / magnitude / np.sqrt(float(eigenvalue))
     atoms = _Atoms(dictionary, voxels, x, find or (lambda voxels, dual: match(dictionary, voxels, dual=dual)))
     penalties: list[_Atoms | _Spatial] = [atoms]
     if settings.regularisation is not None:
@@ -276,6 +282,7 @@ class _Spatial:
         self._regularisation = regularisation
         self._split = regularisation.analyse(x)
         self._dual = np.zeros_like(self._split)
+        self._n_updates = 0
 
     def normal(self, images: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Return K^H K x."""
@@ -288,12 +295,26 @@ class _Spatial:
     def update(self, images: NDArray[np.complex64], mu: float) -> None:
         """Shrink, and move the dual variable."""
         analysed = self._regularisation.analyse(images)
-        self._split = self._regularisation.shrink(analysed + self._dual, self._regularisation.weight / mu)
+        threshold = self._regularisation.weight / mu
+        self._split = self._regularisation.shrink(analysed + self._dual, threshold, self._n_updates)
+        self._n_updates += 1
         self._dual = self._dual + analysed - self._split
 
     def rescale(self, factor: float) -> None:
         """Follow mu that has been multiplied by the factor."""
         self._dual = self._dual / np.float32(factor)
+
+
+def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    voxels = np.asarray(mask)
+    if voxels.shape != shape or voxels.dtype != bool:
+        raise ValueError(
+            f"mask is {voxels.dtype} of shape {voxels.shape}; it must be bool of shape {shape}; "
+            "compare an image with a threshold"
+        )
+    if not voxels.any():
+        raise ValueError("mask is empty; mark the voxels to match")
+    return voxels
 
 
 def _factor(primal: float, dual: float) -> float:

@@ -22,7 +22,7 @@ from reconstruction.operators import SubspaceEncoding
 from reconstruction.preparation import prepare
 from reconstruction.receive_field import estimate_receive_field
 from reconstruction.signal_mask import signal_mask
-from reconstruction.smooth_b1 import SmoothB1
+from reconstruction.smooth_b1 import SmoothB1, require_b1_axis
 from reconstruction.standard_errors import refine_voxels
 from reconstruction.trajectory_check import TrajectoryCheck
 
@@ -162,6 +162,8 @@ def reconstruct(
         or an argument is out of range.
     """
     voxels = None if mask is None else _checked_mask(mask, acquisition.matrix)
+    if b1_width is not None:
+        _check_b1_width(b1_width, dictionary)
     prepared = prepare(
         acquisition,
         dictionary.basis,
@@ -189,7 +191,10 @@ def reconstruct(
         voxels = signal_mask(np.linalg.norm(coefficients, axis=0), noise, prepared.agreement)
     else:
         _check_seen(voxels, prepared.sensitivities)
-    smooth = None if b1_width is None else _smooth_b1(dictionary, voxels, b1_width, acquisition)
+    smooth = None
+    if b1_width is not None:
+        dy, dx = acquisition.pixel_size
+        smooth = SmoothB1(dictionary, voxels, (b1_width / dy, b1_width / dx))
     if admm is None:
         find = smooth or partial(match, dictionary)
         found = find(coefficients[:, voxels].T)
@@ -264,6 +269,12 @@ def _check_seen(mask: NDArray[np.bool_], sensitivities: NDArray[np.complex64]) -
         )
 
 
+def _check_b1_width(width: float, dictionary: Dictionary) -> None:
+    if not (np.isfinite(width) and width > 0):
+        raise ValueError(f"b1_width={width} must be a positive length in metres; leave it out for none")
+    require_b1_axis(dictionary.grid.b1)
+
+
 def _noise_level(
     encoding: SubspaceEncoding,
     whitened: Acquisition,
@@ -277,15 +288,6 @@ def _noise_level(
     gain = np.linalg.norm(sensitivities, axis=0).astype(np.float64)
     with np.errstate(divide="ignore"):
         return encoding.noise_gain * np.sqrt(variance) / gain
-
-
-def _smooth_b1(
-    dictionary: Dictionary, mask: NDArray[np.bool_], width: float, acquisition: Acquisition
-) -> SmoothB1:
-    if not (np.isfinite(width) and width > 0):
-        raise ValueError(f"b1_width={width} must be a positive length in metres; leave it out for none")
-    dy, dx = acquisition.pixel_size
-    return SmoothB1(dictionary, mask, (width / dy, width / dx))
 
 
 def _maps(found: Match, mask: NDArray[np.bool_], b1: NDArray[np.float64] | None) -> Maps:

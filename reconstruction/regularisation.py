@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from epgbloch._checks import require_count
 
 
 class Regularisation(Protocol):
@@ -24,11 +27,12 @@ class Regularisation(Protocol):
         """Return K^H z."""
         ...
 
-    def shrink(self, z: NDArray[np.complex64], threshold: float) -> NDArray[np.complex64]:
-        """Return argmin_u ``threshold R(u) + ||u - z||^2 / 2``."""
+    def shrink(self, z: NDArray[np.complex64], threshold: float, i_call: int) -> NDArray[np.complex64]:
+        """Return argmin_u ``threshold R(u) + ||u - z||^2 / 2``; calls are counted from 0."""
         ...
 
 
+@dataclass(frozen=True)
 class JointTotalVariation:
     """l2,1 norm of finite differences: edges that all coefficient images share cost once.
 
@@ -50,8 +54,10 @@ class JointTotalVariation:
     Rudin, Osher, Fatemi 1992, Physica D 60:259, doi 10.1016/0167-2789(92)90242-F.
     """
 
-    def __init__(self, weight: float) -> None:
-        self.weight = _checked_weight(weight)
+    weight: float
+
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
 
     def analyse(self, x: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Return forward differences, shape (n_axes, rank, ny, nx)."""
@@ -69,7 +75,7 @@ class JointTotalVariation:
             _view(x, i_axis, slice(None, -1))[:] -= inner
         return x
 
-    def shrink(self, z: NDArray[np.complex64], threshold: float) -> NDArray[np.complex64]:
+    def shrink(self, z: NDArray[np.complex64], threshold: float, i_call: int = 0) -> NDArray[np.complex64]:
         """Return z with the length of its vectors (over axes and coefficients) reduced by the threshold."""
         length = np.linalg.norm(z, axis=(0, 1))
         factor = np.divide(
@@ -78,11 +84,12 @@ class JointTotalVariation:
         return (z * factor).astype(np.complex64)
 
 
+@dataclass(frozen=True)
 class LocallyLowRank:
     """Nuclear norm of the matrices (pixels of a block, coefficients).
 
     ``R(x) = sum over blocks ||X_b||_*``: neighbouring voxels share few signal evolutions. Blocks tile the
-    image; the tiling moves by another offset at each call of `shrink`, so that no block borders show. At the
+    image; the tiling has another offset at each call of `shrink`, so that no block borders show. At the
     border of the image, blocks wrap around to the opposite side.
 
     Parameters
@@ -103,12 +110,14 @@ class LocallyLowRank:
     Lima da Cruz et al. 2019, Magn Reson Med 81:3551, doi 10.1002/mrm.27635 (in fingerprinting).
     """
 
-    def __init__(self, weight: float, *, block: int = 8) -> None:
-        if block != int(block) or block < 2:
-            raise ValueError(f"block={block} must be an integer of at least 2 pixels")
-        self.weight = _checked_weight(weight)
-        self.block = int(block)
-        self._n_calls = 0
+    weight: float
+    block: int = field(default=8, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
+        require_count("block", self.block)
+        if self.block < 2:
+            raise ValueError("block=1 must be at least 2: a single pixel has no neighbours")
 
     def analyse(self, x: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Return x."""
@@ -118,12 +127,11 @@ class LocallyLowRank:
         """Return z."""
         return z
 
-    def shrink(self, z: NDArray[np.complex64], threshold: float) -> NDArray[np.complex64]:
+    def shrink(self, z: NDArray[np.complex64], threshold: float, i_call: int = 0) -> NDArray[np.complex64]:
         """Return z with the singular values of its blocks reduced by the threshold."""
         rank, *shape = z.shape
         # (i g) mod 1 with the golden ratio g fills the block evenly, another irrational number per axis
-        offsets = [int(self.block * (self._n_calls * root % 1)) for root in _IRRATIONAL[: len(shape)]]
-        self._n_calls += 1
+        offsets = [int(self.block * (i_call * root % 1)) for root in _IRRATIONAL[: len(shape)]]
         axes = tuple(range(1, z.ndim))
         rolled = np.roll(z, offsets, axis=axes)
         padded = np.pad(rolled, [(0, 0), *((0, -n % self.block) for n in shape)])
@@ -142,12 +150,11 @@ class LocallyLowRank:
 _IRRATIONAL = ((np.sqrt(5) - 1) / 2, np.sqrt(2) - 1, np.sqrt(3) - 1)
 
 
-def _checked_weight(weight: float) -> float:
+def _check_weight(weight: float) -> None:
     if not (np.isfinite(weight) and weight > 0):
         raise ValueError(
             f"weight={weight} must be positive and finite; leave the regularisation out for none"
         )
-    return float(weight)
 
 
 def _view(x: NDArray[np.complex64], i_axis: int, part: slice) -> NDArray[np.complex64]:

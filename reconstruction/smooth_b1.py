@@ -16,6 +16,15 @@ _UPDATE = 5  # iterations: B1 moves little, and finding it takes as long as seve
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian, in standard deviations
 
 
+def require_b1_axis(values: NDArray[np.float64]) -> None:
+    """Raise a ValueError unless there are several values of B1."""
+    if values.size < 2:
+        raise ValueError(
+            f"the dictionary has only B1 = {values[0]:g}; a smooth B1 needs several values: give the "
+            "dictionary an axis of B1, or leave the smooth B1 out"
+        )
+
+
 class B1Layers:
     """A dictionary as one dictionary for each of its values of B1.
 
@@ -33,10 +42,7 @@ class B1Layers:
     def __init__(self, dictionary: Dictionary) -> None:
         self.values, layer = np.unique(dictionary.tissue.b1, return_inverse=True)
         """Values of B1, rising, shape (n_b1,)."""
-        if self.values.size < 2:
-            raise ValueError(
-                f"the dictionary has only B1 = {self.values[0]:g}; a B1 map needs an axis of several values"
-            )
+        require_b1_axis(self.values)
         self._dictionary = dictionary
         self._numbers = [np.flatnonzero(layer == i) for i in range(self.values.size)]
         self._dictionaries = [
@@ -149,9 +155,9 @@ def smooth_b1(
 def _minimum(values: NDArray[np.float64], cost: NDArray[np.float64]) -> NDArray[np.float64]:
     """Position of the smallest cost, shape (n_values, n), by a parabola through three of the values."""
     best = cost.argmin(axis=0)
-    middle = np.clip(best, 1, values.size - 2) if values.size > 2 else best
     if values.size < 3:
         return values[best]
+    middle = np.clip(best, 1, values.size - 2)
     columns = np.arange(cost.shape[1])
     x = [values[middle + i] for i in (-1, 0, 1)]
     left, centre, right = (cost[middle + i, columns] for i in (-1, 0, 1))
