@@ -49,7 +49,7 @@ class AdmmSettings:
         If a number is out of range.
     """
 
-    mu: float = 0.2
+    mu: float = 0.5
     n_iterations: int = 20
     n_inner: int = 10
     tolerance: float = 1e-3
