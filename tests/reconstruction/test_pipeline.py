@@ -308,7 +308,7 @@ def test_gradient_delays_are_corrected(sequence, dictionary):
     delays = np.array([0.8, -0.5], dtype=np.float32)
     late = trajectory - delays * directions / 96
     acquisition = simulate_acquisition(head, EPGBloch(), sequence, late, snr=40.0)
-    options = {"coil_method": "adaptive", "n_iterations": 6, "mask": head.pure_mask()}
+    options = {"coil_method": "adaptive", "n_iterations": 4, "mask": head.pure_mask()}
     right, wrong, corrected = (
         reconstruct(replace(acquisition, trajectory=positions), dictionary, **options, **correction)
         for positions, correction in (
