@@ -401,7 +401,7 @@ def test_atoms_make_up_for_missing_samples(tissues):
 
 @pytest.mark.parametrize(
     ("regularisation", "expected"),
-    # Standard deviation of ln T2, measured: 0.061 and 0.085; 0.26 in the inversion, 0.32 without regularisation.
+    # Standard deviation of ln T2, measured: 0.061 and 0.085; 0.26 in the inversion, 0.32 without any.
     [(JointTotalVariation(0.03), 0.1), (LocallyLowRank(0.1, block=4), 0.12)],
 )
 def test_regularisation_lowers_noise_and_keeps_means(tissues, regularisation, expected):
