@@ -304,6 +304,10 @@ def phantom(
     template: Annotated[
         _Template, typer.Option("--template", help="mni152 needs the extra epgbloch[phantom].")
     ] = _Template.analytic,
+    oversampling: Annotated[
+        int,
+        typer.Option("--oversampling", help="Points of the phantom on each side of a pixel; slower."),
+    ] = 1,
     force: Force = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -324,6 +328,7 @@ def phantom(
         n_repetitions=repetitions,
         seed=seed,
         template=template.value,
+        oversampling=oversampling,
         force=force,
         console=Console(quiet),
     )

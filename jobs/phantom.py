@@ -29,6 +29,7 @@ def run_phantom(
     n_repetitions: int,
     seed: int,
     template: str,
+    oversampling: int = 1,
     force: bool,
     console: Console,
 ) -> Phantom:
@@ -38,7 +39,8 @@ def run_phantom(
     ``epgbloch reconstruct`` runs on it. Without a trajectory in the protocol, it is golden-angle radial;
     readouts of spirals get as many samples as they need. Where the protocol asks for a surrogate, the raw
     data come from the engine nevertheless. B1 is 1 unless the dictionary has several values of it; then it
-    varies over their range.
+    varies over their range. With `oversampling`, the raw data are those of a phantom with so many points on
+    each side of a pixel, so that structures below the pixels are blurred as in a patient.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def run_phantom(
     OSError
         If the folder holds an earlier result and `force` is not set, or cannot be written.
     """
-    at_least(1, matrix=matrix, coils=n_coils, repetitions=n_repetitions)
+    at_least(1, matrix=matrix, coils=n_coils, repetitions=n_repetitions, oversampling=oversampling)
     at_least(0, seed=seed)
     if not (math.isfinite(snr) and snr > 0):
         raise ValueError(f"--snr {snr:g}: must be a positive number")
@@ -64,12 +66,16 @@ def run_phantom(
     n_bytes = 8 * n_readouts * n_samples * (n_coils + 1)
     with new_folder(out, "phantom", force=force, n_bytes=n_bytes) as output:
         phantom = _make(template, matrix, n_coils, _b1_range(protocol))
+        fine = phantom
+        if oversampling > 1:
+            fine = _make(template, oversampling * matrix, n_coils, _b1_range(protocol))
         with console.step(f"Raw data of a phantom: {n_readouts} readouts, {n_coils} coils"):
             acquisition = simulate_acquisition(
-                phantom,
+                fine,
                 protocol.engine,
                 protocol.sequence,
                 trajectory(n_readouts, n_samples, phantom.matrix),
+                matrix=phantom.matrix,
                 snr=snr,
                 seed=seed,
             )
@@ -79,6 +85,7 @@ def run_phantom(
             {
                 "template": template,
                 "matrix": matrix,
+                "oversampling": oversampling,
                 "n_coils": n_coils,
                 "snr": snr,
                 "n_repetitions": n_repetitions,

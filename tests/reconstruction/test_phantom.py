@@ -94,6 +94,19 @@ def test_kspace_matches_direct_sum(sequence, monkeypatch, matrix, chunk):
     assert np.abs(acquisition.kspace - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+def test_finer_phantoms_are_seen_through_larger_pixels(sequence):
+    phantom, trajectory = small_phantom((6, 8)), random_trajectory()
+    acquisition = simulate(phantom, sequence, trajectory, matrix=(3, 4), snr=None)
+    assert acquisition.matrix == (3, 4)
+    np.testing.assert_array_equal(acquisition.trajectory, trajectory)
+    # positions in pixels of the phantom, of which two make one of the image
+    expected = direct_sum(phantom, sequence, trajectory / 2)
+    assert np.abs(acquisition.kspace - expected).max() < 1e-5 * np.abs(expected).max()  # as above
+    for matrix in ((4, 4), (6, 4), (12, 16), (0, 4)):
+        with pytest.raises(ValueError, match=r"matrix=.* whole multiple"):
+            simulate(phantom, sequence, trajectory, matrix=matrix)
+
+
 def test_acquisition_keeps_the_geometry(sequence):
     acquisition = simulate(small_phantom(), sequence)
     assert acquisition.matrix == (6, 9)
