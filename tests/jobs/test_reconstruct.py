@@ -244,6 +244,57 @@ def test_b1_axis_gives_a_b1_map(tmp_path):
     assert set(np.unique(read(tmp_path / "maps", "TB1map").dataobj).round()) == {0, 90, 100, 110}
 
 
+def test_lr_admm_is_recorded(tmp_path, phantom, maps):
+    settings = "admm: {mu: 0.3, iterations: 2, inner_iterations: 3, tolerance: 0}"
+    (tmp_path / "protocol.yaml").write_text(PROTOCOL.replace("iterations: 3", f"iterations: 3, {settings}"))
+    options = ["--protocol", tmp_path / "protocol.yaml", "--method", "lr-admm", "--out", tmp_path / "maps"]
+    run("reconstruct", phantom / "scan.mrd", *options)
+    content, without = (
+        json.loads((folder / "provenance.json").read_text()) for folder in (tmp_path / "maps", maps)
+    )
+    assert (content["method"], without["method"]) == ("lr-admm", "low-rank")
+    record = content["slices"][0]["admm"]
+    assert record["mu"] == [0.3, 0.3]
+    assert not record.pop("converged")
+    assert record.keys() == {"data_misfit", "primal_residual", "dual_residual", "changed", "mu"}
+    assert all(len(values) == 2 for values in record.values())
+    assert record["data_misfit"][-1] < content["slices"][0]["misfit"]
+    assert "admm" not in without["slices"][0]
+    correlation = [np.asarray(read(folder, "correlation").dataobj) for folder in (tmp_path / "maps", maps)]
+    held, free = (np.median(values[values > 0]) for values in correlation)
+    assert 1 - held < 0.5 * (1 - free)  # the images are held to atoms
+
+
+def test_smooth_b1(tmp_path):
+    text = PROTOCOL.replace("rank: 4", "b1: {linear: [0.9, 1.1, 3]}\n  rank: 4").replace("60]}", "12]}")
+    (tmp_path / "protocol.yaml").write_text(text.replace("iterations: 3", "iterations: 3, smooth_b1_mm: 40"))
+    options = ["--protocol", tmp_path / "protocol.yaml"]
+    run("phantom", *options, "--out", tmp_path / "phantom", "--matrix", 16, "--coils", 2)
+    run("reconstruct", tmp_path / "phantom" / "scan.mrd", *options, "--out", tmp_path / "maps")
+    b1 = np.asarray(read(tmp_path / "maps", "TB1map").dataobj)
+    assert len(np.unique(b1[b1 > 0])) > 20  # between the values of the dictionary
+    assert json.loads((tmp_path / "maps" / "provenance.json").read_text())["b1_width"] == 0.04
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_smooth_b1_of_a_dictionary_with_one_is_refused(tmp_path, phantom, stored):
+    text = PROTOCOL.replace("iterations: 3", "iterations: 3, smooth_b1_mm: 16")
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps"]
+    if stored:
+        run("dictionary", "make", phantom / "protocol.yaml", "--out", tmp_path / "dict.h5")
+        options += ["--dictionary", tmp_path / "dict.h5"]
+        head, tail = text.split("dictionary:")
+        text = head + "reconstruction:" + tail.split("reconstruction:")[1]
+    (tmp_path / "protocol.yaml").write_text(text)
+    result = CliRunner().invoke(app, ["reconstruct", str(phantom / "scan.mrd"), *map(str, options)])
+    assert result.exit_code == 1
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith(
+        f"error: {tmp_path}/protocol.yaml: reconstruction.smooth_b1_mm: the dictionary has only B1 = 1;"
+    )
+    assert "trajectory" not in result.stderr  # nothing was reconstructed, so nothing is to be checked there
+
+
 def test_trajectory_of_the_protocol_replaces_a_missing_one(tmp_path, phantom, maps):
     shutil.copy(phantom / "scan.mrd", tmp_path / "scan.mrd")
     with h5py.File(tmp_path / "scan.mrd", "r+") as file:
@@ -602,6 +653,30 @@ def test_interrupted_run_continues(tmp_path, slices, monkeypatch):
     assert not (tmp_path / "maps.parts").exists()
     records = json.loads((tmp_path / "maps" / "provenance.json").read_text())["slices"]
     assert [len(record["relative_residuals"]) for record in records] == [4, 4, 4]
+
+
+def test_interrupted_lr_admm_continues(tmp_path, slices, monkeypatch):
+    """Blocks of the regularisation lie as if the slices before had been reconstructed."""
+    admm = "admm: {iterations: 3, inner_iterations: 3, locally_low_rank: 0.1, block: 5}"
+    assert reconstruct_slices(tmp_path, slices, f", method: lr-admm, {admm}").exit_code == 0
+    undisturbed = image_bytes(tmp_path / "maps")
+    shutil.rmtree(tmp_path / "maps")
+    interrupted_after(2, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    begun = interrupted_after(3, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 0
+    assert begun == [0]
+    assert image_bytes(tmp_path / "maps") == undisturbed
+
+
+def test_slices_of_another_method_are_refused(tmp_path, slices, monkeypatch):
+    interrupted_after(1, monkeypatch)
+    assert reconstruct_slices(tmp_path, slices).exit_code == 130
+    options = ["--protocol", tmp_path / "protocol.yaml", "--out", tmp_path / "maps", "--method", "lr-admm"]
+    result = CliRunner().invoke(app, ["reconstruct", *map(str, [tmp_path / "scan.mrd", *options])])
+    assert result.exit_code == 1
+    assert "of another recipe or version (method is low-rank, not lr-admm)" in result.stderr
+    assert (tmp_path / "maps.parts" / "slice-0002.npz").exists()
 
 
 def test_damaged_slice_is_made_again(tmp_path, slices, monkeypatch):

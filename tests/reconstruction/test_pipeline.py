@@ -7,13 +7,15 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 import reconstruction
-from dictionaries import Grid, generate, log_axis
+from dictionaries import Grid, generate, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
+from reconstruction.admm import AdmmSettings
 from reconstruction.phantom import Phantom
 from reconstruction.phantom_fields import birdcage_sensitivities
 from reconstruction.phantom_simulation import simulate_acquisition
 from reconstruction.phantom_templates import analytic_head
 from reconstruction.pipeline import reconstruct
+from reconstruction.smooth_b1 import B1Layers, smooth_b1
 from reconstruction.trajectory import golden_angle_radial
 
 MATRIX, N_PULSES, RANK = (48, 48), 120, 5
@@ -228,6 +230,61 @@ def test_b1_axis_gives_a_b1_map(acquisition, sequence):
     assert set(np.unique(maps.b1[maps.mask])) <= set(np.float32([0.8, 1.0, 1.2]))
 
 
+@pytest.mark.parametrize("admm", [None, AdmmSettings(n_iterations=2, n_inner=3)])
+def test_smooth_b1_is_that_of_the_images(sequence, admm):
+    """On pixels that are no squares."""
+    head = analytic_head(MATRIX, n_coils=4, fov=(0.22, 0.33), b1_range=(0.85, 1.15))
+    grid = Grid(log_axis(0.3, 2.0, 12), log_axis(0.05, 0.4, 12), linear_axis(0.7, 1.3, 13))
+    dictionary = generate(EPGBloch(), sequence, grid, rank=RANK)
+    trajectory = golden_angle_radial(2 * N_PULSES, 96)
+    acquisition = simulate_acquisition(head, EPGBloch(), sequence, trajectory, snr=20.0)
+    mask = head.pure_mask()
+    options = {"sensitivities": head.coil_sensitivities, "mask": mask, "n_iterations": 6, "admm": admm}
+    single = reconstruct(acquisition, dictionary, **options)
+    smooth = reconstruct(acquisition, dictionary, b1_width=0.03, **options)
+    images = smooth.inversion.coefficients  # those of the first of five calls
+    width = 0.03 / 0.22 * 48, 0.03 / 0.33 * 48
+    expected = smooth_b1(B1Layers(dictionary), images[:, mask].T, mask, width)
+    np.testing.assert_allclose(smooth.maps.b1[mask], expected, rtol=1e-6)  # single precision
+    single_error, error = (np.std((maps.b1 - head.b1)[mask]) for maps in (single.maps, smooth.maps))
+    # Measured: 0.09 and 0.17, with tissues that the dictionary does not reach.
+    assert error < 0.7 * single_error
+    assert (smooth.maps.b1[~mask] == 0).all()
+
+
+def test_smooth_b1_needs_several_values_and_says_so_first(acquisition, dictionary, monkeypatch):
+    def work(*_arguments, **_options):
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr("reconstruction.pipeline.prepare", work)
+    with pytest.raises(ValueError, match="the dictionary has only B1 = 1; a smooth B1 needs several values"):
+        reconstruct(acquisition, dictionary, b1_width=0.02)
+
+
+def test_lr_admm_follows_the_inversion(acquisition, dictionary, head):
+    calls = []
+    options = {"sensitivities": head.coil_sensitivities, "mask": head.pure_mask(), "n_iterations": 4}
+    plain = reconstruct(acquisition, dictionary, **options)
+    result = reconstruct(
+        acquisition,
+        dictionary,
+        admm=AdmmSettings(n_iterations=3, n_inner=4, tolerance=0.0),
+        progress=lambda *call: calls.append(call),
+        **options,
+    )
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4), (1, 3), (2, 3), (3, 3)]
+    assert plain.admm is None
+    np.testing.assert_array_equal(plain.coefficients, plain.inversion.coefficients)
+    assert result.coefficients is result.admm.coefficients
+    np.testing.assert_array_equal(result.maps.t1[options["mask"]], np.float32(result.admm.match.t1))
+    np.testing.assert_array_equal(result.maps.pd[options["mask"]], result.admm.match.pd)
+    # More iterations explain more of the data.
+    assert result.admm.data_misfit.shape == (3,)
+    assert result.admm.data_misfit.max() < 0.9 * result.inversion.misfit
+    beside = [np.mean(1 - each.maps.correlation[options["mask"]] ** 2) for each in (plain, result)]
+    assert beside[1] < 0.5 * beside[0]  # nearer to atoms: measured 0.016 and 0.004
+
+
 def test_iterations_tolerance_and_progress_are_passed_on(acquisition, dictionary):
     calls = []
     result = reconstruct(
@@ -263,6 +320,8 @@ def test_iterations_tolerance_and_progress_are_passed_on(acquisition, dictionary
             "48 voxels where all sensitivities are zero .*row 0, column 0",
         ),
         ({"n_iterations": 0}, "n_iterations=0"),
+        ({"b1_width": 0.0}, r"b1_width=0\.0 must be a positive length"),
+        ({"b1_width": np.nan}, "b1_width=nan"),
     ],
 )
 def test_wrong_arguments_are_named(acquisition, dictionary, changes, message):
