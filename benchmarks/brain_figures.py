@@ -53,7 +53,7 @@ def draw_scan_times(scans):
         radial = {scan: values for scan, values in scans.items() if "spokes" in scan}
         times = [values["scan_s"] for values in radial.values()]
         methods = [method for method in next(iter(radial.values())) if method != "scan_s"]
-        for colour, method in zip(("C7", "C0", "C1"), methods, strict=True):
+        for colour, method in zip(("C7", "C0"), methods, strict=True):
             for region, style in (("brain", "-"), ("interior", "--")):
                 means = [100 * values[method][region][name]["mean"] for values in radial.values()]
                 axes.plot(times, means, style, marker="o", color=colour, label=f"{method}, {region}")

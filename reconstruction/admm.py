@@ -14,10 +14,11 @@ from epgbloch._checks import require_count
 from reconstruction.conjugate_gradients import conjugate_gradients, inner, norm
 from reconstruction.inversion import Inversion
 from reconstruction.operators import SubspaceEncoding
-from reconstruction.regularisation import Regularisation
+from reconstruction.regularisation import JointTotalVariation, Regularisation
 
 Matcher: TypeAlias = Callable[[NDArray[np.complex64], NDArray[np.complex64] | None], Match]
 
+_TOTAL_VARIATION = JointTotalVariation(2e-3)
 # Residuals further apart than this move mu by _STEP (Boyd et al. 2011, section 3.4.1).
 _IMBALANCE, _STEP = 10.0, 2.0
 
@@ -30,18 +31,23 @@ class AdmmSettings:
     ----------
     mu : float
         Penalty, > 0, relative to the mean eigenvalue of E^H E, that is to the mean density of the samples.
-        Large values hold the images to the atoms of the first match, and converge slowly to others; small
-        ones converge slowly to atoms.
+        Large values hold the images to the atoms of the first match and suppress noise, small ones let them
+        follow the data: 0.02 goes with total variation, 0.5 without.
     n_iterations : int
         Largest number of (outer) iterations, > 0: each solves for the images and matches them.
     n_inner : int
         Iterations of conjugate gradients in each, > 0; they start from the images of the last.
     tolerance : float
         Primal and dual residual at which to stop, in [0, 1); 0: never.
+    dual_bound : float
+        Largest dual variable of a voxel, > 0, relative to the median length of P x over the mask at the
+        start. Voxels that no atom fits (mixed ones, tissues beyond the grid) keep a distance from their atom;
+        infinity forbids that, as published.
     adapt_mu : bool
         Whether mu is doubled or halved where one residual exceeds the other tenfold.
     regularisation : Regularisation or None
-        Spatial penalty on the coefficient images, such as `JointTotalVariation` or `LocallyLowRank`.
+        Spatial penalty on the coefficient images: `JointTotalVariation` or `LocallyLowRank`; None: there is
+        none, as published.
 
     Raises
     ------
@@ -49,18 +55,24 @@ class AdmmSettings:
         If a number is out of range.
     """
 
-    mu: float = 0.5
+    mu: float = 0.02
     n_iterations: int = 20
     n_inner: int = 10
     tolerance: float = 1e-3
+    dual_bound: float = 1.0
     adapt_mu: bool = False
-    regularisation: Regularisation | None = None
+    regularisation: Regularisation | None = _TOTAL_VARIATION
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.mu) and self.mu > 0):
             raise ValueError(
                 f"mu={self.mu} must be positive and finite; it is relative to the mean eigenvalue of the "
                 f"normal operator (default: {AdmmSettings.mu:g})"
+            )
+        if not self.dual_bound > 0:
+            raise ValueError(
+                f"dual_bound={self.dual_bound} must be positive: without a dual variable, nothing holds the "
+                "images to the atoms"
             )
         require_count("n_iterations", self.n_iterations)
         require_count("n_inner", self.n_inner)
@@ -119,14 +131,18 @@ def low_rank_admm(
     With E scaled so that the mean eigenvalue of E^H E is 1, P = I - d d^H in the voxels of the mask (0
     elsewhere: nothing is asked of them) and the scaled dual variable y, which starts from 0, each iteration
 
-    1. finds x of ``(E^H E + mu P) x = E^H s - mu P y`` by conjugate gradients,
+    1. finds x of ``(E^H E + mu P) x = E^H s + mu P (e - y)`` by conjugate gradients,
     2. matches: d maximises ``|d^H x|^2 + 2 Re{(d^H x) conj(d^H y)}`` over all atoms, exactly, which minimises
        ``||P x + y||``,
-    3. sets ``y <- y + P x``.
+    3. sets y to ``y + P x``, shortened to `AdmmSettings.dual_bound` in each voxel, and e to what was cut off.
 
-    The first d is the match of the start. A penalty ``weight R(K x)`` (`AdmmSettings.regularisation`) is
-    split off likewise, with the same mu: ``z = shrink(K x + v, weight / mu)``, ``v <- v + K x - z``. Its
-    weight is relative to the root mean square of ``(sum_j |x[j]|^2)^(1/2)`` of the start over the mask.
+    The first d is the match of the start. e, which is 0 in the publication, is the distance that a voxel may
+    keep from its atom at a price that grows with its length: without it, the dual variables of mixed voxels,
+    which no atom fits, grow without end and spoil their neighbours.
+
+    A penalty ``weight R(K x)`` (`AdmmSettings.regularisation`) is split off likewise, with the same mu:
+    ``z = shrink(K x + v, weight / mu)``, ``v <- v + K x - z``. Its weight is relative to the root mean square
+    of ``(sum_j |x[j]|^2)^(1/2)`` of the start over the mask.
 
     The problem is not convex: the result depends on the start, and the residuals need not fall. With noisy
     data, fewer iterations may give smaller errors.
@@ -189,7 +205,8 @@ def low_rank_admm(
 
     first, first_gradient = x, normal(x) - image
     data_norm = norm(data) / magnitude / np.sqrt(float(eigenvalue))
-    atoms = _Atoms(dictionary, voxels, x, find or (lambda voxels, dual: match(dictionary, voxels, dual=dual)))
+    find = find or (lambda voxels, dual: match(dictionary, voxels, dual=dual))
+    atoms = _Atoms(dictionary, voxels, x, find, settings.dual_bound)
     penalties: list[_Atoms | _Spatial] = [atoms]
     if settings.regularisation is not None:
         penalties.append(_Spatial(settings.regularisation, x))
@@ -228,16 +245,24 @@ def low_rank_admm(
 
 
 class _Atoms:
-    """The constraint that images are multiples of atoms: ``P x = 0`` with P = I - d d^H in the mask."""
+    """The penalty on what the atoms leave of images, ``P x = e`` with P = I - d d^H in the mask."""
 
     def __init__(
-        self, dictionary: Dictionary, mask: NDArray[np.bool_], x: NDArray[np.complex64], find: Matcher
+        self,
+        dictionary: Dictionary,
+        mask: NDArray[np.bool_],
+        x: NDArray[np.complex64],
+        find: Matcher,
+        bound: float,
     ) -> None:
         self._dictionary, self._mask, self._matcher = dictionary, mask, find
         self._dual = np.zeros((dictionary.rank, int(mask.sum())), dtype=np.complex64)
+        self._slack = np.zeros_like(self._dual)
         self.primal = self.dual = self.changed = 0.0
         self._find(x[:, mask], None)
-        self._projected = x[:, mask] - self._beside(x[:, mask])
+        beside = self._beside(x[:, mask])
+        self._projected = x[:, mask] - beside
+        self._largest = np.float32(bound * np.median(np.linalg.norm(beside, axis=0)))
 
     def normal(self, images: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Return P x."""
@@ -246,9 +271,9 @@ class _Atoms:
         return result
 
     def pull(self) -> NDArray[np.complex64]:
-        """Return -P y."""
+        """Return P (e - y)."""
         result = np.zeros((len(self._dual), *self._mask.shape), dtype=np.complex64)
-        result[:, self._mask] = -self._beside(self._dual)
+        result[:, self._mask] = self._beside(self._slack - self._dual)
         return result
 
     def update(self, images: NDArray[np.complex64], mu: float) -> None:
@@ -257,7 +282,13 @@ class _Atoms:
         before = self.match.index
         self._find(voxels, self._dual)
         beside = self._beside(voxels)
-        self._dual += beside
+        grown = self._dual + beside
+        lengths = np.linalg.norm(grown, axis=0)
+        factor = np.minimum(
+            1, np.divide(self._largest, lengths, out=np.ones_like(lengths), where=lengths > 0)
+        )
+        self._dual = grown * factor
+        self._slack = grown - self._dual
         length, last = norm(voxels), self._projected
         self._projected = voxels - beside
         self.primal, self.dual = norm(beside) / length, norm(self._projected - last) / length
@@ -266,6 +297,7 @@ class _Atoms:
     def rescale(self, factor: float) -> None:
         """Follow mu that has been multiplied by the factor."""
         self._dual /= np.float32(factor)
+        self._largest /= np.float32(factor)
 
     def _find(self, voxels: NDArray[np.complex64], dual: NDArray[np.complex64] | None) -> None:
         self.match = self._matcher(voxels.T, None if dual is None else dual.T)

@@ -44,9 +44,11 @@ def test_method_turns_lr_admm_on(load):
 
 
 def test_every_key_reaches_the_settings(load):
-    section = {"mu": 0.07, "iterations": 6, "inner_iterations": 4, "tolerance": 0.02, "adapt_mu": True}
+    section = {"mu": 0.07, "iterations": 6, "inner_iterations": 4, "tolerance": 0.02}
+    section |= {"dual_bound": 3, "adapt_mu": True}
     settings = load(method="lr-admm", admm=section).admm
-    assert settings == AdmmSettings(mu=0.07, n_iterations=6, n_inner=4, tolerance=0.02, adapt_mu=True)
+    expected = AdmmSettings(mu=0.07, n_iterations=6, n_inner=4, tolerance=0.02, dual_bound=3, adapt_mu=True)
+    assert settings == expected
     assert load(method="lr-admm", admm={"tolerance": 0}).admm.tolerance == 0
 
 
@@ -56,7 +58,8 @@ def test_every_key_reaches_the_settings(load):
         ({"total_variation": 2e-3}, JointTotalVariation(2e-3)),
         ({"locally_low_rank": 0.1}, LocallyLowRank(0.1)),
         ({"locally_low_rank": 0.1, "block": 5}, LocallyLowRank(0.1, block=5)),
-        ({"locally_low_rank": None, "block": None}, None),
+        ({"locally_low_rank": None, "block": None}, AdmmSettings().regularisation),
+        ({"total_variation": 0}, None),
     ],
 )
 def test_regularisations(load, section, expected):
@@ -80,7 +83,8 @@ def test_smooth_b1_is_in_millimetres(load):
         ({"admm": {"tolerance": -1}}, r"admm\.tolerance: must be finite and at least 0; got -1"),
         ({"admm": {"tolerance": 1.5}}, r"reconstruction\.admm: tolerance=1\.5 must lie in \[0, 1\)"),
         ({"admm": {"adapt_mu": "yes"}}, r"admm\.adapt_mu: must be true or false"),
-        ({"admm": {"total_variation": 0}}, r"admm\.total_variation: must be finite and above 0; got 0"),
+        ({"admm": {"total_variation": -1}}, r"admm\.total_variation: must be finite and at least 0; got -1"),
+        ({"admm": {"dual_bound": 0}}, r"admm\.dual_bound: must be finite and above 0; got 0"),
         ({"admm": {"locally_low_rank": -1}}, r"admm\.locally_low_rank: must be finite and above 0; got -1"),
         (
             {"admm": {"locally_low_rank": 1, "total_variation": 1}},
@@ -102,9 +106,10 @@ def test_example_states_the_defaults():
     assert load_protocol(EXAMPLE).admm_settings == AdmmSettings()
     text = EXAMPLE.read_text(encoding="utf-8")
     section = re.search(r"\n  admm:\n((?:    .*\n)+)", text)[1]
-    stated = re.findall(r"(?:Default: |Defaults: |and )([\d.e-]+\d|false|true)\b", section)
+    stated = re.findall(r"(?:Default: |Defaults: |and )([\d.e-]*\d|false|true)\b", section)
     defaults = AdmmSettings()
-    expected = [defaults.mu, defaults.n_iterations, defaults.n_inner, defaults.tolerance, defaults.adapt_mu]
+    expected = [defaults.mu, defaults.n_iterations, defaults.n_inner, defaults.tolerance]
+    expected += [defaults.dual_bound, defaults.adapt_mu]
     assert [yaml.safe_load(value.replace("1e-", "1.0e-")) for value in stated] == expected
     assert f"# block: {LocallyLowRank.block} " in section
 

@@ -27,6 +27,9 @@ SEQUENCE = Sequence(
 ROUNDING = 1e-4  # of single precision and the non-uniform FFT (1e-6), times the condition of the problem
 
 
+PUBLISHED = {"tolerance": 0.0, "dual_bound": np.inf, "regularisation": None}
+
+
 def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal((*shape, 2)) @ [1, 1j]
 
@@ -68,7 +71,7 @@ class Problem:
     def run(self, changes=None, **settings):
         """Result with some arguments and settings changed."""
         arguments = {"kspace": self.kspace, "dictionary": self.dictionary, "start": self.start}
-        arguments |= {"mask": self.mask, "settings": AdmmSettings(**{"tolerance": 0.0, **settings})}
+        arguments |= {"mask": self.mask, "settings": AdmmSettings(**PUBLISHED | settings)}
         return low_rank_admm(self.encoding, **arguments | (changes or {}))
 
 
@@ -111,7 +114,7 @@ SPATIAL = {
 }
 
 
-def oracle(problem, mu, n_iterations, spatial="none", adapt_mu=False):
+def oracle(problem, mu, n_iterations, spatial="none", adapt_mu=False, bound=np.inf):
     """Steps 1 to 3 with dense matrices in double precision, in the units of the data.
 
     Returns x, numbers of the atoms, residuals (data, primal, dual) and mu of each iteration.
@@ -147,16 +150,21 @@ def oracle(problem, mu, n_iterations, spatial="none", adapt_mu=False):
     p = projector(chosen)
     inside = np.tile(seen, RANK)
     last = np.where(inside, x - p @ x, 0)
+    lengths = np.linalg.norm((p @ x).reshape(RANK, -1)[:, seen], axis=0)
+    largest, slack = bound * np.median(lengths), np.zeros_like(y)
     records = []
     for _ in range(n_iterations):
-        left, right = normal + mu * eigenvalue * p, e.conj().T @ s - mu * eigenvalue * (p @ y)
+        left, right = normal + mu * eigenvalue * p, e.conj().T @ s + mu * eigenvalue * (p @ (slack - y))
         if k is not None:
             left = left + mu * eigenvalue * k.T @ k
             right = right + mu * eigenvalue * (k.T @ (z - v))
         x = np.linalg.solve(left, right)
         chosen = best(x, y)
         p = projector(chosen)
-        y = y + p @ x
+        grown = y + p @ x
+        lengths = np.linalg.norm(grown.reshape(RANK, -1), axis=0)
+        y = grown * np.tile(np.minimum(1, largest / np.maximum(lengths, 1e-300)), RANK)
+        slack = grown - y
         if k is not None:
             z = shrink(k @ x + v, regularisation.weight * magnitude / mu)
             v = v + k @ x - z
@@ -167,7 +175,7 @@ def oracle(problem, mu, n_iterations, spatial="none", adapt_mu=False):
         records.append((x, chosen, np.linalg.norm(s - e @ x) / np.linalg.norm(s), primal, dual, mu))
         if adapt_mu and (primal > 10 * dual or dual > 10 * primal):
             factor = 2 if primal > dual else 0.5
-            mu, y = factor * mu, y / factor
+            mu, y, largest = factor * mu, y / factor, largest / factor
             if k is not None:
                 v = v / factor
     return records
@@ -195,6 +203,17 @@ def test_iterations_are_those_of_dense_matrices(complex_basis, mu):
     numbers = np.array([match(problem.dictionary, voxels(problem, problem.start.coefficients)).index])
     numbers = np.concatenate([numbers, [record[1] for record in records]])
     np.testing.assert_allclose(result.changed, [np.mean(a != b) for a, b in pairwise(numbers)])
+
+
+@pytest.mark.parametrize("bound", [0.1, 1.0])
+def test_dual_variables_are_bounded(problem, bound):
+    """No atom fits these voxels: the bound is met in the first iterations."""
+    records = oracle(problem, 0.3, 4, bound=bound)
+    assert_same(problem.run(mu=0.3, n_iterations=4, n_inner=50, dual_bound=bound), records)
+    free = oracle(problem, 0.3, 4)
+    assert np.linalg.norm(records[-1][0] - free[-1][0]) > 0.01 * np.linalg.norm(free[-1][0])
+    # the images keep a distance from the atoms that the publication does not allow them
+    assert records[-1][3] > free[-1][3]
 
 
 def voxels(problem, images):
