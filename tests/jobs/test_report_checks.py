@@ -34,7 +34,10 @@ def test_all_is_well():
         ({"median_correlation": 0.7}, "Doubtful: median correlation 0.70 in slice 0. Check trajectory"),
         ({"mask": np.ones((10, 10))}, "Doubtful: the mask covers 100 % of the image in slice 0"),
         ({"n_dead_coils": 2}, "Coils without signal or noise were left out in slice 0."),
-        ({"admm": {"changed": [0.5, 0.3]}}, "LR-ADMM had not come to rest in slice 0: up to 30 %"),
+        (
+            {"admm": {"dual_residual": [0.5, 0.3]}},
+            "LR-ADMM had not come to rest in slice 0: the last iteration",
+        ),
         (
             {"refinement": {"n_not_converged": 3, "n_at_bound": 0}, "n_voxels": 60},
             "5.0 % of the voxels keep their atom",
@@ -57,9 +60,9 @@ def test_doubts(changes, expected):
 
 def test_good_ends_of_the_iterations():
     refinement = {"n_not_converged": 0, "n_at_bound": 1}
-    good, doubtful = findings(admm={"changed": [0.5, 0.05]}, refinement=refinement, n_voxels=60)
+    good, doubtful = findings(admm={"dual_residual": [0.5, 0.012]}, refinement=refinement, n_voxels=60)
     assert doubtful == []
-    assert "LR-ADMM came to rest: few voxels changed their atom in the last iteration." in good
+    assert "LR-ADMM came to rest: the last iteration changed the images by 1.2 % at most." in good
     assert any("0.0 % of the voxels keep their atom" in text for text in good)
 
 
