@@ -20,7 +20,7 @@ def read_admm(reconstruction: Section) -> AdmmSettings:
     ProtocolError
         If a key is unknown or a value out of range.
     """
-    keys = ("mu", "iterations", "inner_iterations", "tolerance", "dual_bound", "adapt_mu")
+    keys = ("mu", "iterations", "inner_iterations", "tolerance", "dual_bound")
     section = reconstruction.section("admm", (*keys, "total_variation", "locally_low_rank", "block"))
     with section.located():
         return AdmmSettings(
@@ -29,7 +29,6 @@ def read_admm(reconstruction: Section) -> AdmmSettings:
             n_inner=section.count("inner_iterations", _DEFAULTS.n_inner),
             tolerance=section.number("tolerance", _DEFAULTS.tolerance, at_least=0),
             dual_bound=section.number("dual_bound", _DEFAULTS.dual_bound, above=0),
-            adapt_mu=section.flag("adapt_mu", _DEFAULTS.adapt_mu),
             regularisation=_regularisation(section),
         )
 

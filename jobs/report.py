@@ -106,10 +106,13 @@ def write_report(
         temporary.write_text(html, encoding="utf-8")
     written.append(path)
     for name, rows in (("regions", regions), ("errors", errors)):
+        table = path.with_name(f"{path.stem}_{name}.tsv")
         if rows is not None:
-            written.append(path.with_name(f"{path.stem}_{name}.tsv"))
-            with new_file(written[-1], force=force) as temporary:
+            written.append(table)
+            with new_file(table, force=force) as temporary:
                 write_table(temporary, rows)
+        elif force:  # that of an earlier report
+            table.unlink(missing_ok=True)
     return written
 
 

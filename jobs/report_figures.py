@@ -41,14 +41,14 @@ def admm_convergence(results: Results) -> bytes | None:
     records = [record["admm"] for record, _ in results.slices if record.get("admm")]
     if not records:
         return None
-    figure, (residual_axes, changed_axes, penalty_axes) = _panels(3)
+    figure, (residual_axes, changed_axes) = _panels(2)
     for i, record in enumerate(records):
-        iterations = np.arange(1, len(record["mu"]) + 1)
+        iterations = np.arange(1, len(record["changed"]) + 1)
         for colour, (name, label) in zip(
             _COLOURS,
             (
                 ("data_misfit", "data, ‖s − E x‖ / ‖s‖"),
-                ("primal_residual", "primal, ‖x − d dᴴx‖ / ‖x‖"),
+                ("primal_residual", "primal, ‖P x − e‖ / ‖x‖"),
                 ("dual_residual", "dual"),
             ),
             strict=False,
@@ -59,12 +59,10 @@ def admm_convergence(results: Results) -> bytes | None:
             )
         changed = 100 * np.asarray(record["changed"])
         changed_axes.plot(iterations, changed, marker=".", color=_COLOURS[0], alpha=0.7)
-        penalty_axes.plot(iterations, record["mu"], marker=".", color=_COLOURS[0], alpha=0.7)
     residual_axes.legend(frameon=False, labelcolor=_FOREGROUND, fontsize=8)
     residual_axes.set(xlabel="outer iteration", title="LR-ADMM: residuals")
     changed_axes.set(xlabel="outer iteration", ylabel="%", title="Voxels with a new atom", ylim=(0, None))
-    penalty_axes.set(xlabel="outer iteration", ylabel="μ", title="Penalty", ylim=(0, None))
-    for axes in (residual_axes, changed_axes, penalty_axes):
+    for axes in (residual_axes, changed_axes):
         _whole_numbers(axes)
     return _png(figure)
 

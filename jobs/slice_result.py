@@ -15,7 +15,7 @@ from reconstruction.pipeline import Reconstruction
 from reconstruction.trajectory_check import TrajectoryCheck
 
 _THUMBNAIL = 64  # pixels of the larger side of a coil sensitivity, at most
-ADMM_RECORD = ("data_misfit", "primal_residual", "dual_residual", "changed", "mu")
+ADMM_RECORD = ("data_misfit", "primal_residual", "dual_residual", "changed")
 """What LR-ADMM records of each outer iteration."""
 _REQUIRED = ("t1", "t2", "pd", "mask", "coils", "record")
 _OPTIONAL = ("b1", "correlation", "t1_std", "t2_std", "b1_std")

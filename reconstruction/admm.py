@@ -19,8 +19,6 @@ from reconstruction.regularisation import JointTotalVariation, Regularisation
 Matcher: TypeAlias = Callable[[NDArray[np.complex64], NDArray[np.complex64] | None], Match]
 
 _TOTAL_VARIATION = JointTotalVariation(2e-3)
-# Residuals further apart than this move mu by _STEP (Boyd et al. 2011, section 3.4.1).
-_IMBALANCE, _STEP = 10.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,6 @@ class AdmmSettings:
         Largest dual variable of a voxel, > 0, relative to the median length of P x over the mask at the
         start. Voxels that no atom fits (mixed ones, tissues beyond the grid) keep a distance from their atom;
         infinity forbids that, as published.
-    adapt_mu : bool
-        Whether mu is doubled or halved where one residual exceeds the other tenfold.
     regularisation : Regularisation or None
         Spatial penalty on the coefficient images: `JointTotalVariation` or `LocallyLowRank`; None: there is
         none, as published.
@@ -60,7 +56,6 @@ class AdmmSettings:
     n_inner: int = 10
     tolerance: float = 1e-3
     dual_bound: float = 1.0
-    adapt_mu: bool = False
     regularisation: Regularisation | None = _TOTAL_VARIATION
 
     def __post_init__(self) -> None:
@@ -94,13 +89,11 @@ class Admm:
         ``||s - E x|| / ||s||``, from the residual of the normal equations: its square is accurate to about
         2e-6, as the adjoint of E is to 1e-4.
     primal_residual : ndarray, shape (n_iterations,), float64
-        ``||x - d d^H x|| / ||x||`` over the mask: what the atoms d leave of the images.
+        ``||P x - e|| / ||x||`` over the mask: what the atoms leave of the images, beyond what they may.
     dual_residual : ndarray, shape (n_iterations,), float64
         Change of ``d d^H x`` since the last iteration, relative to ``||x||`` over the mask.
     changed : ndarray, shape (n_iterations,), float64
         Fraction of voxels whose atom changed.
-    mu : ndarray, shape (n_iterations,), float64
-        Penalty with which the images were found.
     converged : bool
         Whether both residuals reached the tolerance.
     """
@@ -111,7 +104,6 @@ class Admm:
     primal_residual: NDArray[np.float64]
     dual_residual: NDArray[np.float64]
     changed: NDArray[np.float64]
-    mu: NDArray[np.float64]
     converged: bool
 
 
@@ -210,38 +202,32 @@ def low_rank_admm(
     penalties: list[_Atoms | _Spatial] = [atoms]
     if settings.regularisation is not None:
         penalties.append(_Spatial(settings.regularisation, x))
-    mu, record, converged = settings.mu, [], False
+    mu, record, converged = np.float32(settings.mu), [], False
+
+    def operator(images: NDArray[np.complex64]) -> NDArray[np.complex64]:
+        return normal(images) + mu * sum(penalty.normal(images) for penalty in penalties)
+
     for i_iteration in range(settings.n_iterations):
-        mu32 = np.float32(mu)
-
-        def operator(images: NDArray[np.complex64], mu: np.float32 = mu32) -> NDArray[np.complex64]:
-            return normal(images) + mu * sum(penalty.normal(images) for penalty in penalties)
-
-        right_side = image + mu32 * sum(penalty.pull() for penalty in penalties)
+        right_side = image + mu * sum(penalty.pull() for penalty in penalties)
         x, residual, _ = conjugate_gradients(
             operator, right_side, encoding.precondition, start=x, n_iterations=settings.n_inner
         )
         # E^H E x - E^H s, from what conjugate gradients left
-        gradient = right_side - residual - mu32 * sum(penalty.normal(x) for penalty in penalties) - image
+        gradient = right_side - residual - mu * sum(penalty.normal(x) for penalty in penalties) - image
         for penalty in penalties:
-            penalty.update(x, mu)
+            penalty.update(x, settings.mu)
         squared = (start.misfit * data_norm) ** 2 + inner(x - first, gradient + first_gradient)
         misfit = np.sqrt(max(squared, 0)) / data_norm
-        record.append((misfit, atoms.primal, atoms.dual, atoms.changed, mu))
+        record.append((misfit, atoms.primal, atoms.dual, atoms.changed))
         converged = max(atoms.primal, atoms.dual) <= settings.tolerance
         if progress is not None:
             progress(settings.n_iterations if converged else i_iteration + 1, settings.n_iterations)
         if converged:
             break
-        if settings.adapt_mu:
-            factor = _factor(atoms.primal, atoms.dual)
-            mu *= factor
-            for penalty in penalties:
-                penalty.rescale(factor)
     scale = np.complex64(magnitude)
     found = replace(atoms.match, pd=scale * atoms.match.pd)
-    misfits, primals, duals, changes, mus = (np.array(column) for column in zip(*record, strict=True))
-    return Admm(scale * x, found, misfits, primals, duals, changes, mus, converged)
+    misfits, primals, duals, changes = (np.array(column) for column in zip(*record, strict=True))
+    return Admm(scale * x, found, misfits, primals, duals, changes, converged)
 
 
 class _Atoms:
@@ -291,13 +277,8 @@ class _Atoms:
         self._slack = grown - self._dual
         length, last = norm(voxels), self._projected
         self._projected = voxels - beside
-        self.primal, self.dual = norm(beside) / length, norm(self._projected - last) / length
+        self.primal, self.dual = norm(beside - self._slack) / length, norm(self._projected - last) / length
         self.changed = float(np.mean(self.match.index != before))
-
-    def rescale(self, factor: float) -> None:
-        """Follow mu that has been multiplied by the factor."""
-        self._dual /= np.float32(factor)
-        self._largest /= np.float32(factor)
 
     def _find(self, voxels: NDArray[np.complex64], dual: NDArray[np.complex64] | None) -> None:
         self.match = self._matcher(voxels.T, None if dual is None else dual.T)
@@ -333,10 +314,6 @@ class _Spatial:
         self._n_updates += 1
         self._dual = self._dual + analysed - self._split
 
-    def rescale(self, factor: float) -> None:
-        """Follow mu that has been multiplied by the factor."""
-        self._dual = self._dual / np.float32(factor)
-
 
 def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     voxels = np.asarray(mask)
@@ -348,10 +325,3 @@ def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if not voxels.any():
         raise ValueError("mask is empty; mark the voxels to match")
     return voxels
-
-
-def _factor(primal: float, dual: float) -> float:
-    """By which mu is multiplied."""
-    if primal > _IMBALANCE * dual:
-        return _STEP
-    return 1 / _STEP if dual > _IMBALANCE * primal else 1.0

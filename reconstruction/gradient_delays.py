@@ -136,7 +136,10 @@ def estimate_gradient_delays(acquisition: Acquisition, basis: ArrayLike) -> Grad
         ]
         jacobian = np.stack(columns).astype(np.complex128)
         unexplained = fit.unexplained.ravel().astype(np.complex128)
-        step = np.linalg.solve((jacobian.conj() @ jacobian.T).real, (jacobian.conj() @ unexplained).real)
+        try:
+            step = np.linalg.solve((jacobian.conj() @ jacobian.T).real, (jacobian.conj() @ unexplained).real)
+        except np.linalg.LinAlgError:  # spokes of one direction
+            break
         delays += np.clip(step, -1, 1)
         if not np.abs(delays).max() <= _LARGEST_DELAY:
             break

@@ -232,19 +232,19 @@ def reconstruct(
     if field is not None:
         maps = replace(maps, pd=(maps.pd / field).astype(np.complex64))
     return Reconstruction(
-        maps,
-        coefficients,
-        inversion,
-        record,
-        prepared.sensitivities,
-        field,
-        degree,
-        prepared.n_dead_coils,
-        None if prepared.kept_energy is None else whitened.n_coils,
-        prepared.kept_energy,
-        refined,
-        prepared.gradient_delays,
-        prepared.trajectory_check,
+        maps=maps,
+        coefficients=coefficients,
+        inversion=inversion,
+        admm=record,
+        sensitivities=prepared.sensitivities,
+        receive_field=field,
+        receive_field_degree=degree,
+        n_dead_coils=prepared.n_dead_coils,
+        n_virtual_coils=None if prepared.kept_energy is None else whitened.n_coils,
+        kept_energy=prepared.kept_energy,
+        refined=refined,
+        gradient_delays=prepared.gradient_delays,
+        trajectory_check=prepared.trajectory_check,
     )
 
 

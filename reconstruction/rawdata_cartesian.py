@@ -59,12 +59,7 @@ def cartesian_trajectory(
     """
     check_size(path, encoding, "encodedSpace")
     chosen = heads[rows]
-    reversed_rows = rows[(chosen["flags"] & _REVERSED) != 0]
-    if reversed_rows.size:
-        raise RawDataError(
-            f"{path}: the Cartesian readout in row {reversed_rows[0]} was played backwards (ACQ_IS_REVERSE, "
-            f"{reversed_rows.size} readouts); turn such readouts round and remove the flag"
-        )
+    refuse_reversed(path, heads, rows)
     lines = chosen["idx"]["kspace_encode_step_1"].astype(np.int64)
     if encoding.reconSpace.matrixSize.y > 1 and (lines == lines[0]).all():
         raise RawDataError(
@@ -90,6 +85,17 @@ def cartesian_trajectory(
             "matrixSize and fieldOfView_mm of both, or center in encodingLimits"
         )
     return positions.astype(np.float32)
+
+
+def refuse_reversed(path: Path, heads: NDArray[np.void], rows: NDArray[np.int64]) -> None:
+    """Raise a RawDataError if a readout was played backwards: computed positions do not know that."""
+    reversed_rows = rows[(heads["flags"][rows] & _REVERSED) != 0]
+    if reversed_rows.size:
+        raise RawDataError(
+            f"{path}: the readout in row {reversed_rows[0]} was played backwards (ACQ_IS_REVERSE, "
+            f"{reversed_rows.size} readouts), which a computed trajectory does not know; turn such readouts "
+            "round and remove the flag"
+        )
 
 
 def _kept_centres(

@@ -16,7 +16,7 @@ from ismrmrd import constants as flags
 from numpy.typing import ArrayLike, NDArray
 
 from reconstruction.acquisition import Acquisition
-from reconstruction.rawdata_cartesian import cartesian_trajectory, is_cartesian
+from reconstruction.rawdata_cartesian import cartesian_trajectory, is_cartesian, refuse_reversed
 from reconstruction.rawdata_checks import (
     RawDataError,
     check_order,
@@ -251,6 +251,7 @@ class RawData:
                 f"(n_readouts, n_samples, 2) = {(self.n_readouts, self.n_samples, 2)} (samples kept)"
             )
         if computed:
+            refuse_reversed(self.path, self.heads, rows)
             self._check_centre(rows, np.linalg.norm(positions, axis=-1).argmin(axis=-1))
         return positions
 

@@ -45,9 +45,9 @@ def test_method_turns_lr_admm_on(load):
 
 def test_every_key_reaches_the_settings(load):
     section = {"mu": 0.07, "iterations": 6, "inner_iterations": 4, "tolerance": 0.02}
-    section |= {"dual_bound": 3, "adapt_mu": True}
+    section |= {"dual_bound": 3}
     settings = load(method="lr-admm", admm=section).admm
-    expected = AdmmSettings(mu=0.07, n_iterations=6, n_inner=4, tolerance=0.02, dual_bound=3, adapt_mu=True)
+    expected = AdmmSettings(mu=0.07, n_iterations=6, n_inner=4, tolerance=0.02, dual_bound=3)
     assert settings == expected
     assert load(method="lr-admm", admm={"tolerance": 0}).admm.tolerance == 0
 
@@ -82,7 +82,6 @@ def test_smooth_b1_is_in_millimetres(load):
         ({"admm": {"inner_iterations": 2.5}}, r"admm\.inner_iterations: must be a whole number"),
         ({"admm": {"tolerance": -1}}, r"admm\.tolerance: must be finite and at least 0; got -1"),
         ({"admm": {"tolerance": 1.5}}, r"reconstruction\.admm: tolerance=1\.5 must lie in \[0, 1\)"),
-        ({"admm": {"adapt_mu": "yes"}}, r"admm\.adapt_mu: must be true or false"),
         ({"admm": {"total_variation": -1}}, r"admm\.total_variation: must be finite and at least 0; got -1"),
         ({"admm": {"dual_bound": 0}}, r"admm\.dual_bound: must be finite and above 0; got 0"),
         ({"admm": {"locally_low_rank": -1}}, r"admm\.locally_low_rank: must be finite and above 0; got -1"),
@@ -109,7 +108,7 @@ def test_example_states_the_defaults():
     stated = re.findall(r"(?:Default: |Defaults: |and )([\d.e-]*\d|false|true)\b", section)
     defaults = AdmmSettings()
     expected = [defaults.mu, defaults.n_iterations, defaults.n_inner, defaults.tolerance]
-    expected += [defaults.dual_bound, defaults.adapt_mu]
+    expected += [defaults.dual_bound]
     assert [yaml.safe_load(value.replace("1e-", "1.0e-")) for value in stated] == expected
     assert f"# block: {LocallyLowRank.block} " in section
 
