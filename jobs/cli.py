@@ -228,7 +228,9 @@ def reconstruct(
     b0_map: Annotated[
         Path | None,
         typer.Option(
-            "--b0-map", metavar="FILE", help="Off-resonance in Hz: NIfTI with the geometry of the maps."
+            "--b0-map",
+            metavar="FILE",
+            help="Off-resonance in Hz, 0 outside the object: NIfTI with the geometry of the maps.",
         ),
     ] = None,
     gradient_delays: Annotated[
