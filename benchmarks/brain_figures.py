@@ -54,9 +54,8 @@ def draw_scan_times(scans):
         times = [values["scan_s"] for values in radial.values()]
         methods = [method for method in next(iter(radial.values())) if method != "scan_s"]
         for colour, method in zip(("C7", "C0"), methods, strict=True):
-            for region, style in (("brain", "-"), ("interior", "--")):
-                means = [100 * values[method][region][name]["mean"] for values in radial.values()]
-                axes.plot(times, means, style, marker="o", color=colour, label=f"{method}, {region}")
+            means = [100 * values[method]["brain"][name]["mean"] for values in radial.values()]
+            axes.plot(times, means, marker="o", color=colour, label=method)
         axes.set(
             xscale="log", yscale="log", xlabel="scan time [s]", ylabel=f"mean error of {name} [%]", title=name
         )

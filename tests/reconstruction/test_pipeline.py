@@ -265,10 +265,11 @@ def test_lr_admm_follows_the_inversion(acquisition, dictionary, head):
     calls = []
     options = {"sensitivities": head.coil_sensitivities, "mask": head.pure_mask(), "n_iterations": 4}
     plain = reconstruct(acquisition, dictionary, **options)
+    published = {"dual_bound": np.inf, "regularisation": None}
     result = reconstruct(
         acquisition,
         dictionary,
-        admm=AdmmSettings(n_iterations=3, n_inner=4, tolerance=0.0),
+        admm=AdmmSettings(mu=0.2, n_iterations=3, n_inner=4, tolerance=0.0, **published),
         progress=lambda *call: calls.append(call),
         **options,
     )
