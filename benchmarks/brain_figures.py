@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from jobs.figures import new_figure
 from reconstruction.colours import COLOUR_MAPS
@@ -43,7 +44,9 @@ def draw_maps(truth, found, brain):
             shown(grid[1 + 2 * i, column], image, f"{name}, {model}")
             title = f"|error|, mean {error[voxels].mean():.1f} %"
             shown(grid[2 + 2 * i, column], error, title, "magma", (0, largest), "%")
-    figure.savefig(FOLDER / "brain_maps.png", dpi=90)
+    path = FOLDER / "brain_maps.png"
+    figure.savefig(path, dpi=72)
+    Image.open(path).quantize(128).save(path, optimize=True)
 
 
 def draw_scan_times(scans):
