@@ -46,7 +46,7 @@ def draw_maps(truth, found, brain):
             shown(grid[2 + 2 * i, column], error, title, "magma", (0, largest), "%")
     path = FOLDER / "brain_maps.png"
     figure.savefig(path, dpi=72)
-    Image.open(path).quantize(128).save(path, optimize=True)
+    Image.open(path).quantize(256).save(path, optimize=True)
 
 
 def draw_scan_times(scans):
