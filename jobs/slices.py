@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from jobs.protocol import Protocol
 from reconstruction.acquisition import Acquisition
+from reconstruction.nifti import load_nifti
 from reconstruction.rawdata import RawData
 
 _SPACING_TOLERANCE = 0.01  # [mm], a hundredth of the finest pixels; positions in the file are float32
@@ -174,16 +174,7 @@ def read_volume(
     ValueError
         If the image cannot be read or has another shape.
     """
-    import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image = nib.nifti1.load(path)
-        values = np.asarray(image.dataobj)
-    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise ValueError(
-            f"{option} {path}: cannot be read as NIfTI image (.nii, .nii.gz): {error}"
-        ) from error
+    values, image = load_nifti(path, f"{option} {path}:")
     if values.shape != shape:
         raise ValueError(
             f"{option} {path}: has shape {values.shape}; the maps have (nx, ny, n_slices) = {shape}: draw it "
@@ -197,8 +188,8 @@ def check_place(
 ) -> None:
     """Raise a ValueError unless an image lies where the maps do."""
     if not np.allclose(image_affine, affine, rtol=0, atol=_AFFINE_TOLERANCE):
-        ours, theirs = (np.round(matrix[:3], 3).tolist() for matrix in (image_affine, affine))
+        theirs, ours = (np.round(matrix[:3], 3).tolist() for matrix in (image_affine, affine))
         raise ValueError(
-            f"{option} {path}: lies or is oriented otherwise (affine {ours}) than the maps ({theirs}); "
+            f"{option} {path}: lies or is oriented otherwise (affine {theirs}) than the maps ({ours}); "
             "resample it to them"
         )

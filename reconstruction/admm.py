@@ -201,7 +201,7 @@ def low_rank_admm(
     atoms = _Atoms(dictionary, voxels, x, find, settings.dual_bound)
     penalties: list[_Atoms | _Spatial] = [atoms]
     if settings.regularisation is not None:
-        penalties.append(_Spatial(settings.regularisation, x))
+        penalties.append(_Spatial(settings.regularisation, x, settings.mu))
     mu, record, converged = np.float32(settings.mu), [], False
 
     def operator(images: NDArray[np.complex64]) -> NDArray[np.complex64]:
@@ -215,7 +215,7 @@ def low_rank_admm(
         # E^H E x - E^H s, from what conjugate gradients left
         gradient = right_side - residual - mu * sum(penalty.normal(x) for penalty in penalties) - image
         for penalty in penalties:
-            penalty.update(x, settings.mu)
+            penalty.update(x)
         squared = (start.misfit * data_norm) ** 2 + inner(x - first, gradient + first_gradient)
         misfit = np.sqrt(max(squared, 0)) / data_norm
         record.append((misfit, atoms.primal, atoms.dual, atoms.changed))
@@ -262,7 +262,7 @@ class _Atoms:
         result[:, self._mask] = self._beside(self._slack - self._dual)
         return result
 
-    def update(self, images: NDArray[np.complex64], mu: float) -> None:
+    def update(self, images: NDArray[np.complex64]) -> None:
         """Match, and move the dual variable."""
         voxels = images[:, self._mask]
         before = self.match.index
@@ -292,8 +292,8 @@ class _Atoms:
 class _Spatial:
     """A regularisation: ``z = K x`` with the dual variable v."""
 
-    def __init__(self, regularisation: Regularisation, x: NDArray[np.complex64]) -> None:
-        self._regularisation = regularisation
+    def __init__(self, regularisation: Regularisation, x: NDArray[np.complex64], mu: float) -> None:
+        self._regularisation, self._threshold = regularisation, regularisation.weight / mu
         self._split = regularisation.analyse(x)
         self._dual = np.zeros_like(self._split)
         self._n_updates = 0
@@ -306,11 +306,10 @@ class _Spatial:
         """Return K^H (z - v)."""
         return self._regularisation.synthesise(self._split - self._dual)
 
-    def update(self, images: NDArray[np.complex64], mu: float) -> None:
+    def update(self, images: NDArray[np.complex64]) -> None:
         """Shrink, and move the dual variable."""
         analysed = self._regularisation.analyse(images)
-        threshold = self._regularisation.weight / mu
-        self._split = self._regularisation.shrink(analysed + self._dual, threshold, self._n_updates)
+        self._split = self._regularisation.shrink(analysed + self._dual, self._threshold, self._n_updates)
         self._n_updates += 1
         self._dual = self._dual + analysed - self._split
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import ArrayLike, NDArray
 
 from epgbloch import __version__
 from reconstruction.maps import Maps
+from reconstruction.nifti import load_nifti
 
 _DESCRIPTION = "dataset_description.json"
 _STANDARD_ERROR = "Standard error of {}, NaN where it is not known"
@@ -88,33 +87,24 @@ def read_bids(folder: str | Path) -> BidsMaps:
         paths = [folder / f"{_relative_path(subject, ending)}{suffix}" for suffix in (".nii.gz", ".nii")]
         existing = [path for path in paths if path.exists()]
         if existing:
-            images[name] = _loaded(existing[0])
+            images[name] = load_nifti(existing[0], str(existing[0]))
         elif name in ("t1", "t2", "pd"):
             raise ValueError(f"{folder} lacks {paths[0].relative_to(folder)}; the maps are not complete")
-    shapes = {image.shape for image in images.values()}
-    shape = images["t1"].shape
+    shapes = {values.shape for values, _ in images.values()}
+    shape = images["t1"][0].shape
     if len(shapes) > 1 or len(shape) != 3:
         raise ValueError(
             f"{folder} holds images of shapes {sorted(shapes)}; they must be (nx, ny, nz), all equal"
         )
     factors = {name: factor for name, factor, *_ in _QUANTITIES.values()}
-    volumes = {name: np.asarray(image.dataobj).T / factors[name] for name, image in images.items()}
+    volumes = {name: values.T / factors[name] for name, (values, _) in images.items()}
     maps = [
         Maps(mask=volumes["t1"][z] > 0, **{name: volume[z] for name, volume in volumes.items()})
         for z in range(shape[2])
     ]
-    header = images["t1"].header
-    known = bool(header["sform_code"] or header["qform_code"])
-    return BidsMaps(maps, np.asarray(images["t1"].affine), subject, known)
-
-
-def _loaded(path: Path) -> nib.Nifti1Image:
-    try:
-        image = nib.nifti1.load(path)
-        np.asarray(image.dataobj)  # reads it, which finds damage
-    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise ValueError(f"{path} cannot be read as NIfTI image: {error}") from error
-    return image
+    _, image = images["t1"]
+    known = bool(image.header["sform_code"] or image.header["qform_code"])
+    return BidsMaps(maps, np.asarray(image.affine), subject, known)
 
 
 def write_bids(

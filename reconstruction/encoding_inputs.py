@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from reconstruction.acquisition import LARGEST_FREQUENCY
+
 AXES = {2: "ny, nx", 3: "nz, ny, nx"}
 """Names of the image axes by their number."""
-# Trajectories corrected for gradient delays overshoot the edge slightly, wrong units overshoot it by far.
-_LARGEST_FREQUENCY = 0.505
 
 
 def checked_matrix(matrix: tuple[int, ...]) -> tuple[int, ...]:
@@ -29,7 +29,7 @@ def checked_trajectory(trajectory: ArrayLike, matrix: tuple[int, ...]) -> NDArra
             f"trajectory has shape {positions.shape}; matrix ({AXES[n_axes]}) asks for (n_readouts, "
             f"n_samples, {n_axes}) with components kx, ky{', kz' if n_axes == 3 else ''}"
         )
-    valid = (np.abs(positions) <= _LARGEST_FREQUENCY).all(axis=-1)  # which NaN is not
+    valid = (np.abs(positions) <= LARGEST_FREQUENCY).all(axis=-1)  # which NaN is not
     if not valid.all():
         readout, sample = np.argwhere(~valid)[0]
         raise ValueError(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from reconstruction.nifti import load_nifti
 
 _HDF5_NAME = "sensitivities"
 # Dimensions of BART's files that may be larger than 1 here.
@@ -54,7 +55,8 @@ def read_sensitivities(
     file, (ny, nx) = Path(path), matrix
     affine, fortran_order = None, True
     if file.name.endswith((".nii", ".nii.gz")):
-        array, affine = _read_nifti(file)
+        array, image = load_nifti(file, f"{file}:")
+        affine = np.asarray(image.affine)
     elif file.suffix in (".cfl", ".hdr"):
         array = _read_bart(file)
     elif file.suffix in (".npy", ".h5", ".hdf5"):
@@ -102,17 +104,6 @@ def _check_values(file: Path, sensitivities: NDArray[np.complex64]) -> None:
         raise ValueError(
             f"{file}: is zero everywhere in slice {empty[0]}; leave the file out to have them estimated"
         )
-
-
-def _read_nifti(file: Path) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    import nibabel as nib
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image = nib.nifti1.load(file)
-        return np.asarray(image.dataobj), np.asarray(image.affine)
-    except (ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
-        raise ValueError(f"{file}: cannot be read as NIfTI image: {error}") from error
 
 
 def _read_npy(file: Path) -> NDArray[Any]:

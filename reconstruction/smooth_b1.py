@@ -43,7 +43,6 @@ class B1Layers:
         self.values, layer = np.unique(dictionary.tissue.b1, return_inverse=True)
         """Values of B1, rising, shape (n_b1,)."""
         require_b1_axis(self.values)
-        self._dictionary = dictionary
         self._numbers = [np.flatnonzero(layer == i) for i in range(self.values.size)]
         self._dictionaries = [
             replace(
