@@ -1,11 +1,15 @@
 """The conventional model of a slice: instantaneous pulses of the small-tip flip angle in each sub-slice."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
+from measure import PAGE
 
 from epgbloch import EPGBloch, Tissue
-from epgbloch.constants import GAMMA_BAR
+
+sys.path.append(str(PAGE.parent))  # the figures of the docs draw the same profile
+from figure_scripts.slice_profile import small_tip_profile
 
 N_SUBSLICES, EXTENT = 32, 3.0
 
@@ -24,7 +28,8 @@ class SmallTipEPG:
 
     def signal(self, sequence, tissue):
         """Signals (n_atoms, n_pulses) as `EPGBloch.signal`."""
-        profile = small_tip_profile(sequence.pulse)
+        position = ((np.arange(N_SUBSLICES) + 0.5) / N_SUBSLICES - 0.5) * EXTENT
+        profile = small_tip_profile(sequence.pulse, position).real
         train = replace(sequence, pulse=None)
         result = np.zeros((tissue.n_atoms, sequence.n_pulses), dtype=np.complex64)
         for angle in profile:
@@ -32,13 +37,3 @@ class SmallTipEPG:
             # a train of negative angles gives the negative signal
             result += np.float32(np.sign(angle)) * self._engine.signal(train, part)
         return result * np.float32(EXTENT / N_SUBSLICES)
-
-
-def small_tip_profile(pulse):
-    """Effective over nominal flip angle in each sub-slice: the Fourier transform of the waveform."""
-    position = ((np.arange(N_SUBSLICES) + 0.5) / N_SUBSLICES - 0.5) * EXTENT
-    frequency = GAMMA_BAR * pulse.gradient * pulse.slice_thickness * position
-    step = pulse.duration / pulse.n_steps
-    to_centre = pulse.center - (np.arange(pulse.n_steps) + 0.5) * step
-    phases = np.exp(2j * np.pi * np.multiply.outer(frequency, to_centre))
-    return (np.sinc(frequency * step) * (phases @ pulse.step_rotation)).real
