@@ -105,9 +105,10 @@ except SystemExit as end:
             {"reconstruction"},
             {"tensorflow", "keras", "matplotlib", "sigpy", "nibabel", "nilearn"},
         ),
+        ("import design", {"design"}, {"tensorflow", "keras", "matplotlib", "pypulseq"}),
         (HELP, {"jobs", "typer"}, {"tensorflow", "keras", "matplotlib", "numpy", "numba", "scipy"}),
     ],
-    ids=["epgbloch", "dictionaries", "surrogate", "reconstruction", "help"],
+    ids=["epgbloch", "dictionaries", "surrogate", "reconstruction", "design", "help"],
 )
 def test_imports_stay_light(code, expected, heavy):
     loaded = modules_after(code)
