@@ -1,0 +1,23 @@
+"""Trains as Pulseq files. pypulseq is imported only when a file is made or read."""
+
+from design.pulseq.export import PulseqExport, export_pulseq
+from design.pulseq.inversion import Inversion
+from design.pulseq.readout import Readout
+from design.pulseq.scanner import PRESETS, Scanner, preset
+from design.pulseq.timing import MinimumTimes, Timing, minimum_times, plan_timing
+from design.pulseq.train import build_train
+
+__all__ = [
+    "PRESETS",
+    "Inversion",
+    "MinimumTimes",
+    "PulseqExport",
+    "Readout",
+    "Scanner",
+    "Timing",
+    "build_train",
+    "export_pulseq",
+    "minimum_times",
+    "plan_timing",
+    "preset",
+]
