@@ -86,6 +86,10 @@ class Excitation:
         """Largest flip angle within the limit of B1 [rad]."""
         return self.scanner.max_b1 * GAMMA_BAR / float(np.abs(self.shape).max())
 
+    def _slower(self, ratio: float) -> float:
+        """Duration [ms] of the pulse slowed down by `ratio`, on the RF raster."""
+        return round_up(self.pulse.duration * ratio, self.scanner.rf_raster) * 1e3
+
     def check(self) -> None:
         """Raise a LimitError if the slice gradient is too strong."""
         pulse, limit = self.pulse, self.scanner.max_gradient
@@ -95,8 +99,7 @@ class Excitation:
             raise LimitError(
                 f"slice gradient={pulse.gradient * 1e3:.4g} mT/m of every pulse exceeds the "
                 f"{limit * 1e3:.4g} mT/m of the scanner; the nearest slice_thickness is "
-                f"{thickness * 1e3:.6g} mm, the nearest "
-                f"bandwidth {pulse.bandwidth / ratio:.6g} Hz (a longer pulse)",
+                f"{thickness * 1e3:.6g} mm, or the same shape in {self._slower(ratio):.6g} ms",
                 limit="slice gradient",
                 nearest=thickness,
             )
@@ -111,7 +114,7 @@ class Excitation:
                 f"B1 peak={ratio * self.scanner.max_b1 * 1e6:.4g} uT at pulse {i_pulse} exceeds the "
                 f"{self.scanner.max_b1 * 1e6:.4g} uT of the scanner; the nearest flip_angle is "
                 f"{self.max_flip_angle:.6g} rad ({np.rad2deg(self.max_flip_angle):.4g} degrees), or the same "
-                f"shape in {self.pulse.duration * ratio * 1e3:.4g} ms",
+                f"shape in {self._slower(ratio):.6g} ms",
                 limit="B1 peak",
                 nearest=self.max_flip_angle,
             )
