@@ -73,7 +73,7 @@ def export_pulseq(
         What can be played.
     spoiler_cycles : float or None
         Turns of the magnetisation by one order of dephasing over the slice thickness; None: from the
-        `spoiler_moment` of the sequence, or 4.
+        `spoiler_moment` of the sequence, or 4, or none where it never dephases.
     inversion : Inversion or None
         Pulse and spoiler of the inversion of a sequence that has one; None: the default ones.
     name : str

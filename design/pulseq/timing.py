@@ -220,7 +220,7 @@ def plan_timing(
         What can be played.
     spoiler_cycles : float or None
         Turns of the magnetisation by one order of dephasing over the slice thickness; None: from the
-        `spoiler_moment` of the sequence, or 4.
+        `spoiler_moment` of the sequence, or 4, or none where it never dephases.
     inversion : Inversion or None
         Pulse and spoiler of the inversion of a sequence that has one; None: the default ones.
 
@@ -231,7 +231,7 @@ def plan_timing(
         "trajectory error", "dwell", "B1 peak", "B1 peak of the inversion", "te", "tr" or "inversion_time".
         The message names the pulse, the value and the nearest feasible one.
     ValueError
-        If the pulse is not slice-selective, or spoiler_cycles contradicts the sequence.
+        If the pulse is not slice-selective, or `spoiler_cycles` contradicts the sequence.
     """
     cycles = _spoiler_cycles(sequence, spoiler_cycles)
     orders = tuple(np.unique(sequence.dephasing).tolist())
@@ -285,13 +285,19 @@ def plan_timing(
 
 
 def _spoiler_cycles(sequence: Sequence, spoiler_cycles: float | None) -> float:
+    """Turns over the slice, 0 for a train that never dephases."""
+    if spoiler_cycles is not None:
+        spoiler_cycles = positive_number("spoiler_cycles", spoiler_cycles, "turns")
+    if not sequence.dephasing.any():
+        if spoiler_cycles is not None:
+            raise ValueError(
+                f"spoiler_cycles={spoiler_cycles:.6g} has no use in a sequence that never dephases; leave it "
+                "out, or change spoiling or dephasing of the sequence"
+            )
+        return 0.0
     moment, pulse = sequence.spoiler_moment, sequence.pulse
     if moment is None or pulse is None or pulse.slice_thickness is None:
-        return (
-            DEFAULT_SPOILER_CYCLES
-            if spoiler_cycles is None
-            else positive_number("spoiler_cycles", spoiler_cycles, "turns")
-        )
+        return DEFAULT_SPOILER_CYCLES if spoiler_cycles is None else spoiler_cycles
     own = moment * pulse.slice_thickness / (2 * np.pi)
     if spoiler_cycles is not None and abs(spoiler_cycles / own - 1) > 1e-6:
         raise ValueError(

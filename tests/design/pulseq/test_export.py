@@ -194,8 +194,9 @@ def random_design(rng):
 @pytest.mark.parametrize("seed", range(20))
 def test_random_designs_are_played(tmp_path, seed):
     scanner, lines, sequence, cycles, inversion = random_design(np.random.default_rng(seed))
+    given = cycles if sequence.dephasing.any() else None
     result = export_pulseq(
-        tmp_path / "a.seq", sequence, lines, scanner, spoiler_cycles=cycles, inversion=inversion
+        tmp_path / "a.seq", sequence, lines, scanner, spoiler_cycles=given, inversion=inversion
     )
     check(tmp_path / "a.seq", scanner, sequence, result, lines, cycles)
 
@@ -210,6 +211,50 @@ def test_rounding_leaves_the_signal(tmp_path):
     # 1 us and 2 us of rounding; a TR of 2 us more changes T1 weighting by 2e-4, the pulse likewise
     difference = engine.signal(result.sequence, tissue) - engine.signal(sequence, tissue)
     assert np.abs(difference).max() < 5e-4
+
+
+CHIRP = np.hanning(52)[1:-1] * np.exp(2j * np.linspace(0, 1, 50) ** 2)
+
+
+@pytest.mark.parametrize(
+    "pulse",
+    [PULSE, RFPulse.from_samples(CHIRP, 2.003e-3, 1.5e3, 3e-3, center=1.2e-3)],
+    ids=["gaussian", "chirp"],
+)
+def test_first_echo_is_that_of_the_model(tmp_path, pulse):
+    """Turn magnetisation at positions in the slice by the samples and slice gradients of the file alone."""
+    scanner, n_positions, extent = PRESETS["siemens"], 64, 3.0
+    sequence = Sequence([1.2], tr=8.7e-3, te=4.9e-3, pulse=pulse, phase=0.4)
+    export_pulseq(tmp_path / "a.seq", sequence, readout("radial"), scanner)
+    played = Played(tmp_path / "a.seq", scanner)
+    block = played.sequence.get_block(1)
+    step = scanner.rf_raster
+    field = np.zeros(round(4.5e-3 / step), complex)  # slice gradients have ended, the spoiler has not begun
+    start = round(block.rf.delay / step)
+    field[start : start + block.rf.signal.size] = block.rf.signal * np.exp(1j * block.rf.phase_offset)
+    times = (np.arange(field.size) + 0.5) * step
+    gradient = played.curves[2](np.clip(times, *played.curves[2].x[[0, -1]]))
+    position = ((np.arange(n_positions) + 0.5) / n_positions - 0.5) * extent * pulse.slice_thickness
+    m = np.zeros((n_positions, 3))
+    m[:, 2] = 1
+    for nutation, slope in zip(field, gradient, strict=True):
+        turn = np.empty((n_positions, 3))
+        turn[:, 0], turn[:, 1], turn[:, 2] = -nutation.imag, nutation.real, slope * position
+        turn *= 2 * np.pi * step
+        m = _turned(m, turn)
+    echo = (m[:, 0] + 1j * m[:, 1]).sum() * extent / n_positions * np.exp(-0.4j)
+    never = Tissue(t1=[1e6], t2=[1e6])
+    model = EPGBloch(n_subslices=n_positions, slice_extent=extent).signal(sequence, never)[0, 0]
+    # 50 steps on the raster of 2003; six digits of gradients; single precision
+    assert echo == pytest.approx(model, abs=2e-4)
+
+
+def _turned(m, turn):
+    """Right-handed rotation of each row by |turn| about turn."""
+    angle = np.linalg.norm(turn, axis=1, keepdims=True)
+    axis = turn / np.where(angle, angle, 1)
+    along = axis * (axis * m).sum(axis=1, keepdims=True)
+    return along + (m - along) * np.cos(angle) + np.cross(axis, m) * np.sin(angle)
 
 
 def test_sequence_on_the_rasters_is_played_as_it_is(tmp_path):
@@ -284,6 +329,9 @@ def test_balanced_train_rewinds_everything(tmp_path):
     result = export_pulseq(tmp_path / "a.seq", sequence, readout("radial"), PRESETS["siemens"])
     check(tmp_path / "a.seq", PRESETS["siemens"], sequence, result, readout("radial"), cycles=4)
     assert result.minimum_times.tr < minimum_times(PULSE, readout("radial"), PRESETS["siemens"]).tr
+    assert result.spoiler_cycles == 0
+    with pytest.raises(ValueError, match="spoiler_cycles=4 has no use"):
+        export_pulseq(tmp_path / "b.seq", sequence, readout("radial"), PRESETS["siemens"], spoiler_cycles=4)
 
 
 def test_spoiler_moment_of_the_sequence_is_played(tmp_path):
