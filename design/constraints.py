@@ -104,7 +104,8 @@ class Limits:
     def check_reachable(self, parametrization: Parametrization) -> None:
         """Raise a LimitError with the first limit that no sequence within the bounds keeps to."""
         lowest = {
-            name: np.full(curve.basis.shape[0], curve.minimum) for name, curve in parametrization.curves.items()
+            name: np.full(curve.basis.shape[0], curve.minimum)
+            for name, curve in parametrization.curves.items()
         }
         sequence, n = parametrization.sequence, parametrization.sequence.n_pulses
         tr = lowest.get("tr", sequence.tr)
@@ -114,9 +115,7 @@ class Limits:
         if self.maximum_b1_rms is not None:
             longest = parametrization.curves["tr"].maximum if "tr" in parametrization.curves else sequence.tr
             flip_angle = lowest.get("flip_angle", sequence.flip_angle)
-            gentlest = Sequence(
-                flip_angle, np.broadcast_to(longest, n), sequence.te, pulse=sequence.pulse
-            )
+            gentlest = Sequence(flip_angle, np.broadcast_to(longest, n), sequence.te, pulse=sequence.pulse)
             self._check_b1(gentlest, "lower the smallest flip angle, by the factor {factor:.4g}")
 
     def constraints(self, parametrization: Parametrization) -> list[Constraint]:

@@ -105,7 +105,9 @@ def free(n_pulses: int, minimum: float, maximum: float, maximum_change: float | 
         return _bounded(np.eye(n_pulses), minimum, maximum)
     change = real_number("maximum_change", maximum_change, "")
     if change <= 0:
-        raise ValueError(f"maximum_change={change:.6g} must be positive; use spline(n_pulses, 1, ...) instead")
+        raise ValueError(
+            f"maximum_change={change:.6g} must be positive; use spline(n_pulses, 1, ...) instead"
+        )
     curve = _bounded(np.tril(np.ones((n_pulses, n_pulses))), minimum, maximum)
     curve.lower[1:], curve.upper[1:] = -change, change
     return curve
