@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,6 @@ RealArray = NDArray[np.float64]
 
 _ROUNDING = 1e-6
 """Relative excess that counts as rounding: optimisers hold limits to about this accuracy."""
-Constraint = LinearConstraint | NonlinearConstraint
 
 
 def b1_energy(pulse: RFPulse) -> float:
@@ -118,13 +118,13 @@ class Limits:
             gentlest = Sequence(flip_angle, np.broadcast_to(longest, n), sequence.te, pulse=sequence.pulse)
             self._check_b1(gentlest, "lower the smallest flip angle, by the factor {factor:.4g}")
 
-    def constraints(self, parametrization: Parametrization) -> list[Constraint]:
+    def constraints(self, parametrization: Parametrization) -> list[Any]:
         """Return the limits as constraints of scipy.optimize on the parameters u.
 
         Functions take u of shape (n_parameters,), or (n_parameters, n_candidates) as in a vectorised
         differential evolution. Limits that the bounds of u imply already are left out.
         """
-        result: list[Constraint] = []
+        result: list[Any] = []
         if self.maximum_change is not None and "flip_angle" in parametrization.curves:
             result += self._change_constraint(parametrization, self.maximum_change)
         if self.maximum_duration is not None and {"tr", "inversion_time"} & set(parametrization.curves):
@@ -157,7 +157,7 @@ class Limits:
                 nearest=float(values[n]),
             )
 
-    def _change_constraint(self, parametrization: Parametrization, change: float) -> list[Constraint]:
+    def _change_constraint(self, parametrization: Parametrization, change: float) -> list[Any]:
         """Linear in u; the cut of a curve makes no step larger."""
         curve = parametrization.curves["flip_angle"]
         steps = np.diff(curve.basis, axis=0)
@@ -175,7 +175,7 @@ class Limits:
         return [LinearConstraint(matrix / change, -1 - offset / change, 1 - offset / change)]
 
     def _windows(self, sequence: Sequence) -> tuple[NDArray[np.bool_], float]:
-        """Which pulses lie in which window, shape (n_windows, n_pulses), and the length of the windows [s]."""
+        """Which pulses lie in which window, (n_windows, n_pulses), and the length of the windows [s]."""
         start = np.concatenate(([0.0], np.cumsum(sequence.tr)))
         width = float(start[-1]) if self.b1_window is None else min(self.b1_window, float(start[-1]))
         begin = start[:-1][start[:-1] + width <= start[-1] * (1 + _ROUNDING)]
@@ -203,8 +203,8 @@ class Limits:
 def _energy(sequence: Sequence) -> float:
     if sequence.pulse is None:
         raise ValueError(
-            "maximum_b1_rms needs pulses of finite duration: instantaneous ones have no B1+; give the sequence "
-            "a pulse, as RFPulse.gaussian(1e-3, 3e-3)"
+            "maximum_b1_rms needs pulses of finite duration: instantaneous ones have no B1+; "
+            "give the sequence a pulse, as RFPulse.gaussian(1e-3, 3e-3)"
         )
     return b1_energy(sequence.pulse)
 

@@ -73,8 +73,8 @@ class Criterion:
 
     For each tissue, the covariance C of `parameters` (noise of SD 1, proton density 1), scaled by `weights`
     as sqrt(w_i) C_ij sqrt(w_j), comes to its trace ("A"), to the geometric mean of its eigenvalues ("D", the
-    p-th root of the determinant), or to its largest eigenvalue ("E"). With logarithms of parameters and "A" it
-    is the weighted sum of relative variances.
+    p-th root of the determinant), or to its largest eigenvalue ("E"). With logarithms of parameters and "A"
+    it is the weighted sum of relative variances.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ class Objective:
     Parameters
     ----------
     model : SignalModel
-        What makes the signals. With a method `gradient` (as of `EPGBloch`) the objective has derivatives; with
-        `jacobian_of_trains`, populations that differ in flip angles are one call.
+        What makes the signals. With a method `gradient` (as of `EPGBloch`) the objective has derivatives;
+        with `jacobian_of_trains`, populations that differ in flip angles are one call.
     criterion : Criterion
         What is minimised.
     parametrization : Parametrization

@@ -186,7 +186,7 @@ class Parametrization:
         return set(self.curves) == {"flip_angle"}
 
     def parts(self, u: RealArray) -> Iterator[tuple[str, Curve, RealArray]]:
-        """Yield the name, the curve and the parameters in their own units (..., n_parameters) of each part."""
+        """Yield the name, the curve and the parameters in its units, (..., n_parameters), of each part."""
         first = 0
         for name, curve in self.curves.items():
             own = u[..., first : first + curve.n_parameters]
