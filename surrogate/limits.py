@@ -114,6 +114,6 @@ def _check(name: str, values: NDArray[np.float64], limits: tuple[float, float], 
         place = f"[{', '.join(map(str, first))}]" if values.size > 1 else ""
         raise OutOfRangeError(
             f"{name}{place}={values[tuple(first)]:.6g}{unit} lies outside {low:.6g} to {high:.6g}{unit}, the "
-            "range that the network was trained on; use EPGBloch, or extrapolate=True for a signal of unknown "
-            "error"
+            "range that the network was trained on; use EPGBloch, or extrapolate=True for a signal of "
+            "unknown error"
         )
