@@ -3,8 +3,9 @@
 from design.pulseq.export import PulseqExport, export_pulseq
 from design.pulseq.inversion import Inversion
 from design.pulseq.readout import Readout
+from design.pulseq.repetition import MinimumTimes, minimum_times
 from design.pulseq.scanner import PRESETS, Scanner, preset
-from design.pulseq.timing import MinimumTimes, Timing, minimum_times, plan_timing
+from design.pulseq.timing import Timing, plan_timing
 from design.pulseq.train import build_train
 
 __all__ = [

@@ -12,8 +12,9 @@ import numpy as np
 
 from design.pulseq.inversion import Inversion
 from design.pulseq.readout import Readout
+from design.pulseq.repetition import MinimumTimes
 from design.pulseq.scanner import Scanner
-from design.pulseq.timing import MinimumTimes, Timing, plan_timing
+from design.pulseq.timing import Timing, plan_timing
 from design.pulseq.train import build_train
 from epgbloch import Sequence
 from epgbloch._files import replacing

@@ -160,3 +160,16 @@ def test_balanced_trains_can_be_faster():
 def test_pulses_without_slice_are_refused(pulse):
     with pytest.raises(ValueError, match="must be a slice-selective RFPulse"):
         plan(pulse=pulse)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"orders": (2,)}, r"orders=\(2,\) must be"),
+        ({"orders": ()}, r"orders=\(\) must be"),
+        ({"spoiler_cycles": 0.0}, "spoiler_cycles=0 must be positive"),
+    ],
+)
+def test_bad_spoilers_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        minimum_times(PULSE, SPOKES, SCANNER, **values)
