@@ -12,7 +12,7 @@ from design.pulseq.moments import Moments
 from design.pulseq.pulses import PlayedPulse
 
 _MOST_SAMPLES = 10**8
-_CENTRE = 0.05  # of the extent of k-space: how near the readouts must come to its centre
+_CENTRE = 0.05  # of the extent of k-space: how near to its centre a readout may begin or end
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +107,14 @@ def through_plane_axis(positions: NDArray[np.float64], slice_axis: int | None) -
         If there is no slice gradient and the readouts encode all axes, or there is no readout gradient.
     """
     extent = np.abs(positions).max(axis=(0, 1))
-    if extent.max() == 0:
-        raise ValueError("no gradient is on during the readouts; there is no image to encode")
-    if slice_axis is not None:
-        return slice_axis
-    axis = 2 if extent[2] <= 1e-3 * extent.max() else int(np.argmin(extent))
-    if extent[axis] > 1e-3 * extent.max():
-        values = ", ".join(f"{name} {value:.4g}" for name, value in zip(AXES, extent, strict=True))
-        raise ValueError(f"the readouts encode three axes (to {values} 1/m); only one slice is supported")
+    axis = slice_axis
+    if axis is None:
+        axis = 2 if extent[2] <= 1e-3 * extent.max() else int(np.argmin(extent))
+        if extent[axis] > 1e-3 * extent.max():
+            values = ", ".join(f"{name} {value:.4g}" for name, value in zip(AXES, extent, strict=True))
+            raise ValueError(f"the readouts encode three axes (to {values} 1/m); only one slice is supported")
+    if np.delete(extent, axis).max() == 0:
+        raise ValueError("no in-plane gradient is on before or in the readouts; there is no image to encode")
     return axis
 
 
@@ -138,31 +138,28 @@ def echo_times(
     Raises
     ------
     ValueError
-        If no readout comes near the centre of k-space.
+        If a readout neither starts or ends near the centre of k-space nor passes it on its way.
     """
-    dwell = readouts.event[0].dwell
     position = plane[..., 0] + 1j * plane[..., 1]
     largest = np.abs(position).max()
-    if position.shape[1] == 1:
-        nearest, when = np.abs(position[:, 0]), readouts.sample_times[:, 0]
-    else:
-        step = np.diff(position, axis=1)
-        length = np.maximum(np.abs(step), 1e-12 * largest)
-        # Fraction of the way between two samples at which the line is nearest to 0
-        along = np.clip(-(position[:, :-1] * np.conj(step)).real / length**2, 0.0, 1.0)
-        distance = np.abs(position[:, :-1] + along * step)
-        nearest = distance.min(axis=1)
-        i_sample = np.argmax(distance <= nearest[:, np.newaxis] + 1e-6 * largest, axis=1)
-        row = np.arange(len(position))
-        when = readouts.sample_times[row, i_sample] + along[row, i_sample] * dwell
-    if nearest.min() > _CENTRE * largest:
-        i_pulse = readouts.pulse[int(np.argmin(nearest))]
+    step = np.diff(position, axis=1, append=position[:, -1:])
+    length = np.maximum(np.abs(step), 1e-12 * largest)
+    # Fraction of the way to the next sample at which the line is nearest to 0
+    along = np.clip(-(position * np.conj(step)).real / length**2, 0.0, 1.0)
+    distance = np.abs(position + along * step)
+    nearest = distance.min(axis=1)
+    i_sample = np.argmax(distance <= nearest[:, np.newaxis] + 1e-6 * largest, axis=1)
+    row = np.arange(len(position))
+    passed = i_sample + along[row, i_sample]
+    outside = (nearest > _CENTRE * largest) & ((passed == 0) | (passed == position.shape[1] - 1))
+    if outside.any():
+        i = int(np.argmax(outside))
         raise ValueError(
-            f"no readout passes the centre of k-space; the nearest, after the {pulses[i_pulse]}, stays "
-            f"{nearest.min():.4g} 1/m away (k-space reaches {largest:.4g} 1/m): the readout must be "
-            "prephased after its RF pulse"
+            f"the readout after the {pulses[readouts.pulse[i]]} stays {nearest[i]:.4g} 1/m away from the "
+            f"centre of k-space (which reaches {largest:.4g} 1/m), with its nearest sample at one end; a "
+            "readout must be prephased after its RF pulse"
         )
-    return when
+    return readouts.sample_times[:, 0] + passed * readouts.event[0].dwell
 
 
 def receiver_phases(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from design.pulseq.blocks import AXES, Blocks, read_blocks
+from design.pulseq.definitions import field_of_view, image_matrix, nominal_thickness
 from design.pulseq.echoes import (
     Readouts,
     echo_times,
@@ -22,10 +23,9 @@ from design.pulseq.echoes import (
 from design.pulseq.moments import Moments
 from design.pulseq.pulses import PlayedPulse, common_pulse, is_inversion, mean_square_b1, played_pulses
 from design.pulseq.spoiling import check_slice, dephasing_orders, incomplete_spoiler
-from epgbloch import Sequence
+from epgbloch import RFPulse, Sequence
 
 _TIME_STEP = 1e-8  # s, to which times are rounded; ADCs have a raster of 100 ns
-_LARGEST_FOV = 2.0  # m; more is in another unit
 _SAME_PHASE = 0.01  # rad
 _TRAIN_USES = ("excitation", "undefined", "other")
 
@@ -178,7 +178,7 @@ def _scan(blocks: Blocks, slice_thickness: float | None) -> PulseqScan:
         notices.append(f"{readouts.n_ignored} ADC events before the first RF pulse are left out (noise?)")
     moments = Moments(blocks)
     if slice_thickness is None:
-        slice_thickness = _definition(blocks, "SliceThickness")
+        slice_thickness = nominal_thickness(blocks.definitions)
     reading = [pulses[i] for i in readouts.pulse]
     first = next((pulse for pulse in reading if pulse.flip_angle > 0), None)
     if first is None:
@@ -193,8 +193,9 @@ def _scan(blocks: Blocks, slice_thickness: float | None) -> PulseqScan:
     through = through_plane_axis(positions, slice_axis)
     axes = [i_axis for i_axis in range(3) if i_axis != through]
     plane = positions[..., axes]
-    fov = _field_of_view(blocks, notices)
-    pixel = 0.5 / np.linalg.norm(plane, axis=-1).max()
+    fov, notice = field_of_view(blocks.definitions)
+    notices.append(notice)
+    pixel = 0.5 / np.abs(plane).max()
     voxel = np.full(3, pixel)
     voxel[through] = pulse.slice_thickness or slice_thickness or (pixel if fov is None else fov[through])
     notices.append(check_slice(reading, positions[..., through], voxel[through]))
@@ -207,32 +208,28 @@ def _scan(blocks: Blocks, slice_thickness: float | None) -> PulseqScan:
             "the receiver does not follow the phase of the RF pulses; the data are the signal times "
             "exp(-i receiver_phase), which differs between readouts"
         )
-    center = np.array([pulse.center for pulse in pulses])
-    te = np.full(
-        center.size, echo[0] - center[readouts.pulse[0]]
-    )  # pulses without readout have that of the first
-    te[readouts.pulse] = echo - center[readouts.pulse]
-    order_moment = 2 * np.pi * float(np.linalg.norm(moment))
-    sequence = Sequence(
-        flip_angle=[pulse.flip_angle for pulse in pulses],
-        tr=_rounded(_repetition_times(blocks, pulses, te, pulse.duration)),
-        te=_rounded(te),
-        phase=[pulse.phase for pulse in pulses],
-        inversion_time=None if inversion is None else float(_rounded(center[0] - inversion.center)),
-        pulse=pulse,
-        spoiling="gradient" if orders.any() else "balanced",
-        dephasing=orders,
-        spoiler_moment=order_moment if order_moment > 0 else None,
-    )
+    tr = _repetition_times(blocks, pulses, echo[-1] + pulse.duration)
     return PulseqScan(
-        sequence=sequence,
+        sequence=Sequence(
+            flip_angle=[played.flip_angle for played in pulses],
+            tr=tr,
+            te=_echo_times(echo, pulses, readouts, tr, pulse),
+            phase=[played.phase for played in pulses],
+            inversion_time=None
+            if inversion is None
+            else float(_rounded(pulses[0].center - inversion.center)),
+            pulse=pulse,
+            spoiling="gradient" if orders.any() else "balanced",
+            dephasing=orders,
+            spoiler_moment=2 * np.pi * float(np.linalg.norm(moment)) or None,
+        ),
         trajectory=plane,
         readout_pulse=readouts.pulse,
         receiver_phase=receiver_phase,
         dwell=readouts.event[0].dwell,
         axes=(AXES[axes[0]], AXES[axes[1]]),
         fov=None if fov is None else (fov[axes[0]], fov[axes[1]]),
-        matrix=_matrix(blocks, axes),
+        matrix=image_matrix(blocks.definitions, axes),
         voxel_moment=moment * voxel,
         duration=blocks.end,
         b1_rms=float(np.sqrt(mean_square_b1(blocks) / blocks.end)),
@@ -261,57 +258,35 @@ def _train(blocks: Blocks) -> tuple[list[PlayedPulse], PlayedPulse | None, Reado
     return pulses, inversion, readouts
 
 
-def _repetition_times(
-    blocks: Blocks, pulses: list[PlayedPulse], te: NDArray[np.float64], pulse_duration: float
+def _repetition_times(blocks: Blocks, pulses: list[PlayedPulse], least_end: float) -> NDArray[np.float64]:
+    """Times from pulse centre to pulse centre [s]; the last to where the next RF block would start."""
+    between = np.diff([pulse.center for pulse in pulses])
+    before_center = pulses[-1].center - blocks.start[blocks.number == pulses[-1].block].item()
+    last = blocks.end - pulses[-1].center + before_center
+    if between.size and blocks.end < least_end:
+        last = between[-1]
+    return _rounded(np.append(between, last))
+
+
+def _echo_times(
+    echo: NDArray[np.float64],
+    pulses: list[PlayedPulse],
+    readouts: Readouts,
+    tr: NDArray[np.float64],
+    pulse: RFPulse,
 ) -> NDArray[np.float64]:
-    center = np.array([pulse.center for pulse in pulses])
-    before = np.diff(center)
-    last = pulses[-1]
-    block_start = float(blocks.start[np.flatnonzero(blocks.number == last.block)[0]])
-    end = blocks.end - block_start
-    if before.size and end < te[-1] + pulse_duration:
-        end = float(before[-1])
-    return np.append(before, end)
+    """Times from pulse centre to echo [s].
+
+    Any time does for a pulse without readout: that of the first readout, or the middle of a short TR.
+    """
+    center = np.array([played.center for played in pulses])
+    te = np.full(center.size, np.nan)
+    te[readouts.pulse] = echo - center[readouts.pulse]
+    before = float(pulse.center or 0.0)
+    middle = (tr + pulse.duration - 2 * before) / 2
+    first = echo[0] - center[readouts.pulse[0]]
+    return _rounded(np.where(np.isnan(te), np.where(first <= tr - before, first, middle), te))
 
 
 def _rounded(times: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.round(np.asarray(times) / _TIME_STEP) * _TIME_STEP
-
-
-def _definition(blocks: Blocks, name: str) -> float | None:
-    """A positive number of the definitions."""
-    value = blocks.definitions.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, float) or not 0 < value < np.inf:
-        raise ValueError(f"the definition {name} = {value} must be a positive number; correct it")
-    return float(value)
-
-
-def _field_of_view(blocks: Blocks, notices: list[str | None]) -> tuple[float, float, float] | None:
-    """Definition FOV along x, y and z [m]."""
-    value = blocks.definitions.get("FOV")
-    if value is None:
-        return None
-    sizes = np.atleast_1d(value)
-    if (
-        sizes.dtype.kind != "f"
-        or sizes.size not in (2, 3)
-        or not ((sizes > 0) & (sizes < _LARGEST_FOV)).all()
-    ):
-        notices.append(f"the definition FOV = {value} is not two or three lengths in metres; it is not used")
-        return None
-    return float(sizes[0]), float(sizes[1]), float(sizes[-1])
-
-
-def _matrix(blocks: Blocks, axes: list[int]) -> tuple[int, int] | None:
-    """Definition Matrix (along x, y and perhaps z) as (ny, nx)."""
-    value = blocks.definitions.get("Matrix")
-    if value is None:
-        return None
-    sizes = np.atleast_1d(value)
-    if sizes.dtype.kind != "f" or sizes.size <= max(axes) or not ((sizes >= 1) & (sizes % 1 == 0)).all():
-        raise ValueError(
-            f"the definition Matrix = {value} must hold whole numbers along x, y and z; correct it"
-        )
-    return int(sizes[axes[1]]), int(sizes[axes[0]])
