@@ -50,9 +50,9 @@ class PulseqScan:
     axes : tuple of str
         Axes of the gradients that encode the plane, as in ("x", "y").
     fov : tuple of float or None
-        Field of view along `axes` [m].
+        Field of view [m] along the second and the first of `axes`: (y, x) where they are ("x", "y").
     matrix : tuple of int or None
-        Image size (ny, nx): along the second and the first of `axes`.
+        Image size (ny, nx), in the same order.
     voxel_moment : ndarray, shape (3,), float64
         What one order of dephasing is: cycles over a voxel along x, y and z. 0 in balanced trains.
     duration : float
@@ -97,7 +97,7 @@ class PulseqScan:
         matrix : tuple of int, optional
             Image size (ny, nx); default: that of the file.
         fov : tuple of float, optional
-            Field of view along `axes` [m]; default: that of the file.
+            Field of view (y, x) [m]; default: that of the file.
 
         Returns
         -------
@@ -114,8 +114,8 @@ class PulseqScan:
             raise ValueError("fov is not in the Pulseq file (definition FOV, in metres); give it")
         if matrix is None:
             raise ValueError("matrix is not in the Pulseq file (definition Matrix); give it as (ny, nx)")
-        pixel = np.array(fov) / np.array(matrix[::-1])
-        return (self.trajectory * pixel).astype(np.float32)
+        pixel = np.array(fov) / np.array(matrix)
+        return (self.trajectory * pixel[::-1]).astype(np.float32)
 
 
 def read_pulseq(path: str | os.PathLike[str], *, slice_thickness: float | None = None) -> PulseqScan:
@@ -228,7 +228,7 @@ def _scan(blocks: Blocks, slice_thickness: float | None) -> PulseqScan:
         receiver_phase=receiver_phase,
         dwell=readouts.event[0].dwell,
         axes=(AXES[axes[0]], AXES[axes[1]]),
-        fov=None if fov is None else (fov[axes[0]], fov[axes[1]]),
+        fov=None if fov is None else (fov[axes[1]], fov[axes[0]]),
         matrix=image_matrix(blocks.definitions, axes),
         voxel_moment=moment * voxel,
         duration=blocks.end,

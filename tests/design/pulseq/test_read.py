@@ -112,8 +112,10 @@ def test_lines_in_cycles_per_pixel(write_train):
     # areas in the file have 6 digits
     np.testing.assert_allclose(k[..., 0], np.broadcast_to(along, (N_PULSES, 32)), atol=5e-6)
     np.testing.assert_allclose(k[..., 1], np.repeat(lines[:, np.newaxis], 32, axis=1), atol=5e-6)
-    half = scan.cycles_per_pixel(matrix=(64, 32), fov=(0.256, 0.512))
-    np.testing.assert_allclose(half, k, atol=1e-7)
+    wide = scan.cycles_per_pixel(matrix=(32, 64), fov=(0.256, 0.512))
+    np.testing.assert_allclose(wide, k, atol=1e-7)
+    tall = scan.cycles_per_pixel(matrix=(32, 32), fov=(0.512, 0.256))
+    np.testing.assert_allclose(tall, k * [1, 2], atol=1e-7)
     np.testing.assert_allclose(scan.cycles_per_pixel(matrix=(64, 64)), k / 2, atol=1e-7)
 
 
