@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from design.pulseq.definitions import definition
+
 OLDEST, NEWEST = (1, 2), (1, 5)
 """First and last version of the format that is read (major, minor)."""
 AXES = ("x", "y", "z")
@@ -83,6 +85,8 @@ class Blocks:
         Numbers of the blocks in the file.
     start, duration : ndarray, shape (n_blocks,), float64
         When the blocks start and how long they last [s].
+    end : float
+        When the last one ends [s].
     rf, adc : ndarray, shape (n_blocks,), int64
         Events.
     gradient : ndarray, shape (n_blocks, 3), int64
@@ -101,6 +105,7 @@ class Blocks:
     number: NDArray[np.int64]
     start: NDArray[np.float64]
     duration: NDArray[np.float64]
+    end: float
     rf: NDArray[np.int64]
     adc: NDArray[np.int64]
     gradient: NDArray[np.int64]
@@ -110,14 +115,17 @@ class Blocks:
     definitions: dict[str, Any]
     version: tuple[int, int, int]
 
-    @property
-    def end(self) -> float:
-        """When the last block ends [s]."""
-        return float(self.start[-1] + self.duration[-1])
 
-
-def read_blocks(path: Path) -> Blocks:
+def read_blocks(path: Path, segment_gap: float | None = None) -> Blocks:
     """Read a Pulseq file, version 1.2 to 1.5, with pypulseq.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    segment_gap : float or None
+        Time [s] that the scanner adds after each segment, which starts with a label TRID; None: that of the
+        definition ``SegmentGap``, or none.
 
     Raises
     ------
@@ -138,7 +146,7 @@ def read_blocks(path: Path) -> Blocks:
         copy.write_text(text + "\n\n", encoding="utf-8", newline="\n")
         sequence = Sequence()
         sequence.read(str(copy), remove_duplicates=False)
-        return _table(sequence, version)
+        return _table(sequence, version, segment_gap)
 
 
 class _FaultyError(ValueError):
@@ -223,7 +231,7 @@ def _check_counts(text: str) -> None:
             )
 
 
-def _table(sequence: Any, version: tuple[int, int, int]) -> Blocks:
+def _table(sequence: Any, version: tuple[int, int, int], segment_gap: float | None) -> Blocks:
     numbers = list(sequence.block_events)
     rows = np.array([sequence.block_events[number] for number in numbers])
     if rows.ndim != 2 or rows.shape[1] != 7 or (rows < 0).any():
@@ -252,10 +260,15 @@ def _table(sequence: Any, version: tuple[int, int, int]) -> Blocks:
                 event = getattr(block, f"g{AXES[i_axis]}")
                 gradient_events[gradient] = _gradient_knots(event, sequence.grad_raster_time)
                 _check_fits(number, "gradient", gradient_events[gradient][0, -1], length)
+    if segment_gap is None:
+        segment_gap = definition(sequence.definitions, "SegmentGap") or 0.0
+    gaps = segment_gap * np.cumsum(_segment_starts(sequence, numbers, rows[:, 6])) if segment_gap else 0.0
+    ends = np.cumsum(duration) + gaps
     return Blocks(
         number=np.array(numbers, dtype=np.int64),
-        start=np.concatenate([[0.0], np.cumsum(duration)[:-1]]),
+        start=ends - duration - segment_gap if segment_gap else ends - duration,
         duration=duration,
+        end=float(ends[-1]),
         rf=rows[:, 1].astype(np.int64),
         adc=rows[:, 5].astype(np.int64),
         gradient=rows[:, 2:5].astype(np.int64),
@@ -265,6 +278,16 @@ def _table(sequence: Any, version: tuple[int, int, int]) -> Blocks:
         definitions=dict(sequence.definitions),
         version=version,
     )
+
+
+def _segment_starts(sequence: Any, numbers: list[int], extensions: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each block carries the label TRID."""
+    starts: dict[int, bool] = {0: False}
+    for number, extension in zip(numbers, extensions, strict=True):
+        if extension not in starts:
+            labels = (sequence.get_block(number).label or {}).values()
+            starts[extension] = any(label.label == "TRID" for label in labels)
+    return np.array([starts[extension] for extension in extensions])
 
 
 def _length(event: RFEvent) -> float:

@@ -9,19 +9,19 @@ import numpy as np
 _LARGEST_FOV = 2.0  # m; more is in another unit
 
 
-def nominal_thickness(definitions: dict[str, Any]) -> float | None:
-    """Slice thickness [m] of the definition ``SliceThickness``; None without it.
+def definition(definitions: dict[str, Any], name: str) -> float | None:
+    """A number of the definitions; None where it is not there.
 
     Raises
     ------
     ValueError
-        If it is not a positive number.
+        If it is not a finite number of at least 0.
     """
-    value = definitions.get("SliceThickness")
+    value = definitions.get(name)
     if value is None:
         return None
-    if not isinstance(value, float) or not 0 < value < np.inf:
-        raise ValueError(f"the definition SliceThickness = {value} must be a positive number; correct it")
+    if not isinstance(value, float) or not 0 <= value < np.inf:
+        raise ValueError(f"the definition {name} = {value} must be a number of at least 0; correct it")
     return float(value)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from design.pulseq.blocks import AXES, Blocks, read_blocks
-from design.pulseq.definitions import field_of_view, image_matrix, nominal_thickness
+from design.pulseq.definitions import definition, field_of_view, image_matrix
 from design.pulseq.echoes import (
     Readouts,
     echo_times,
@@ -118,7 +118,12 @@ class PulseqScan:
         return (self.trajectory * pixel[::-1]).astype(np.float32)
 
 
-def read_pulseq(path: str | os.PathLike[str], *, slice_thickness: float | None = None) -> PulseqScan:
+def read_pulseq(
+    path: str | os.PathLike[str],
+    *,
+    slice_thickness: float | None = None,
+    segment_gap: float | None = None,
+) -> PulseqScan:
     """Read a Pulseq file (.seq) of a train of excitations with one readout each.
 
     Gradient-spoiled, RF-spoiled and balanced trains, also those that spoil in part, with or without an
@@ -133,7 +138,8 @@ def read_pulseq(path: str | os.PathLike[str], *, slice_thickness: float | None =
     - Spoiling: moments from pulse centre to pulse centre. Zero is balanced; one constant vector that dephases
       a voxel by a cycle or more is one order. Anything else is an error.
     - Inversion: a first pulse with the use "inversion", or without use and of about 180 degrees or
-      adiabatic, before which and after which nothing is read out. It is taken as ideal.
+      adiabatic, before which and after which nothing is read out. Its efficiency is the definition
+      ``InversionEfficiency``, or 1.
     - Slice thickness: definition ``SliceThickness`` [m], or else the full width at half maximum of the
       small-tip profile. It scales the signal; the physics depends on waveform and gradient only.
 
@@ -143,6 +149,9 @@ def read_pulseq(path: str | os.PathLike[str], *, slice_thickness: float | None =
         The file.
     slice_thickness : float, optional
         Nominal slice thickness [m] instead of that of the file.
+    segment_gap : float, optional
+        Time [s] that a GE scanner adds after each segment, which starts with a label TRID, instead of the
+        definition ``SegmentGap``; without either, none.
 
     Returns
     -------
@@ -166,7 +175,7 @@ def read_pulseq(path: str | os.PathLike[str], *, slice_thickness: float | None =
     >>> EPGBloch().signal(scan.sequence, Tissue(t1=0.9, t2=0.085))  # doctest: +SKIP
     """
     try:
-        return _scan(read_blocks(Path(path)), slice_thickness)
+        return _scan(read_blocks(Path(path), segment_gap), slice_thickness)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -178,7 +187,7 @@ def _scan(blocks: Blocks, slice_thickness: float | None) -> PulseqScan:
         notices.append(f"{readouts.n_ignored} ADC events before the first RF pulse are left out (noise?)")
     moments = Moments(blocks)
     if slice_thickness is None:
-        slice_thickness = nominal_thickness(blocks.definitions)
+        slice_thickness = definition(blocks.definitions, "SliceThickness") or None
     reading = [pulses[i] for i in readouts.pulse]
     first = next((pulse for pulse in reading if pulse.flip_angle > 0), None)
     if first is None:
@@ -208,6 +217,7 @@ def _scan(blocks: Blocks, slice_thickness: float | None) -> PulseqScan:
             "the receiver does not follow the phase of the RF pulses; the data are the signal times "
             "exp(-i receiver_phase), which differs between readouts"
         )
+    efficiency = definition(blocks.definitions, "InversionEfficiency") if inversion else None
     tr = _repetition_times(blocks, pulses, echo[-1] + pulse.duration)
     return PulseqScan(
         sequence=Sequence(
@@ -218,6 +228,7 @@ def _scan(blocks: Blocks, slice_thickness: float | None) -> PulseqScan:
             inversion_time=None
             if inversion is None
             else float(_rounded(pulses[0].center - inversion.center)),
+            inversion_efficiency=1.0 if efficiency is None else efficiency,
             pulse=pulse,
             spoiling="gradient" if orders.any() else "balanced",
             dephasing=orders,
