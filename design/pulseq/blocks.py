@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import re
 import tempfile
 import traceback
 import warnings
@@ -18,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from design.pulseq.definitions import definition
+from design.pulseq.file_text import LARGEST_SHAPE, checked_text
 
-OLDEST, NEWEST = (1, 2), (1, 5)
-"""First and last version of the format that is read (major, minor)."""
 AXES = ("x", "y", "z")
-_LARGEST_SHAPE = 10**7  # samples; a number beyond comes from a damaged file
 _LARGEST_GRADIENT, _LARGEST_RF = 1e9, 1e7  # Hz/m and Hz: 23 T/m and 0.2 T
 _LONGEST_BLOCK = 1e5  # s
 _ROUNDING = 1e-9  # s, of sums of times
@@ -134,10 +130,7 @@ def read_blocks(path: Path, segment_gap: float | None = None) -> Blocks:
     OSError
         If it cannot be opened.
     """
-    text = path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
-    version = _version(text)
-    _check_signature(text)
-    _check_counts(text)
+    text, version = checked_text(path)
     with _contained(), tempfile.TemporaryDirectory() as folder:
         from pypulseq import Sequence
 
@@ -173,64 +166,6 @@ def _contained() -> Iterator[None]:
             ) from error
 
 
-def _section(text: str, name: str) -> str:
-    """Text between the header of a section and that of the next one; empty without the section."""
-    found = re.search(rf"^\[{name}\]\s*$(.*?)(?=^\[|\Z)", text, re.MULTILINE | re.DOTALL)
-    return found.group(1) if found else ""
-
-
-def _version(text: str) -> tuple[int, int, int]:
-    found = re.findall(r"^(major|minor|revision)\s+(\d{1,6})", _section(text, "VERSION"), re.MULTILINE)
-    numbers = {name: int(digits) for name, digits in found}
-    if "major" not in numbers or "minor" not in numbers:
-        raise ValueError(
-            "not a Pulseq file: it has no section [VERSION] with major and minor; give a .seq file"
-        )
-    version = numbers["major"], numbers["minor"], numbers.get("revision", 0)
-    if not OLDEST <= version[:2] <= NEWEST:
-        raise ValueError(
-            f"version {'.'.join(map(str, version))} of the Pulseq format is not supported; write the file in "
-            f"a version from {OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
-        )
-    if not _section(text, "BLOCKS").strip():
-        raise ValueError("the Pulseq file has no blocks; it is truncated or empty: write or copy it again")
-    return version
-
-
-def _check_signature(text: str) -> None:
-    signature = dict(re.findall(r"^(Type|Hash)\s+(\w+)", _section(text, "SIGNATURE"), re.MULTILINE))
-    if signature.get("Type", "").lower() != "md5" or "Hash" not in signature:
-        return
-    # The line break before the header belongs to the signature.
-    signed = text[: text.index("[SIGNATURE]")].removesuffix("\n")
-    if hashlib.md5(signed.encode(), usedforsecurity=False).hexdigest() != signature["Hash"].lower():
-        raise ValueError(
-            "the signature of the Pulseq file does not match its content: it is damaged, or was changed by "
-            "hand; write or copy it again, or remove the section [SIGNATURE] if the change is meant"
-        )
-
-
-def _check_counts(text: str) -> None:
-    """Refuse what would keep the parser busy for ever: endless shapes, and extensions in circles."""
-    for digits in re.findall(r"^num_samples\s+(\S+)", text, re.MULTILINE):
-        if not digits.isdigit() or int(digits[:20]) > _LARGEST_SHAPE:
-            raise ValueError(
-                f"a shape of {digits[:20]} samples is not valid; the file is damaged: write or copy it again"
-            )
-    rows = re.findall(r"^\s*(\d+)\s+\d+\s+\d+\s+(\d+)\s*$", _section(text, "EXTENSIONS"), re.MULTILINE)
-    following = {int(number[:18]): int(after[:18]) for number, after in rows}
-    for first in following:
-        seen, number = set(), first
-        while number in following and number not in seen:
-            seen.add(number)
-            number = following[number]
-        if number in seen:
-            raise ValueError(
-                f"extension {number} of the Pulseq file leads back to itself; the file is damaged: write or "
-                "copy it again"
-            )
-
-
 def _table(sequence: Any, version: tuple[int, int, int], segment_gap: float | None) -> Blocks:
     numbers = list(sequence.block_events)
     rows = np.array([sequence.block_events[number] for number in numbers])
@@ -262,13 +197,15 @@ def _table(sequence: Any, version: tuple[int, int, int], segment_gap: float | No
                 _check_fits(number, "gradient", gradient_events[gradient][0, -1], length)
     if segment_gap is None:
         segment_gap = definition(sequence.definitions, "SegmentGap") or 0.0
-    gaps = segment_gap * np.cumsum(_segment_starts(sequence, numbers, rows[:, 6])) if segment_gap else 0.0
-    ends = np.cumsum(duration) + gaps
+    n_segments = np.zeros(len(numbers))
+    if segment_gap:
+        n_segments = np.cumsum(_segment_starts(sequence, numbers, rows[:, 6]))
+    ends = np.cumsum(duration) + segment_gap * np.maximum(n_segments - 1, 0)
     return Blocks(
         number=np.array(numbers, dtype=np.int64),
-        start=ends - duration - segment_gap if segment_gap else ends - duration,
+        start=ends - duration,
         duration=duration,
-        end=float(ends[-1]),
+        end=float(ends[-1] + segment_gap * min(n_segments[-1], 1)),
         rf=rows[:, 1].astype(np.int64),
         adc=rows[:, 5].astype(np.int64),
         gradient=rows[:, 2:5].astype(np.int64),
@@ -318,7 +255,7 @@ def _rf_event(rf: Any, raster: float) -> RFEvent:
         # Corners of a piecewise linear pulse
         first, length = times[0], times[-1] - times[0]
         n_steps = round(length / raster)
-        if not 1 <= n_steps <= _LARGEST_SHAPE or (np.diff(times) < 0).any():
+        if not 1 <= n_steps <= LARGEST_SHAPE or (np.diff(times) < 0).any():
             raise _FaultyError("an RF pulse has times that do not increase")
         step = length / n_steps
         samples = np.interp(first + (np.arange(n_steps) + 0.5) * step, times, samples)

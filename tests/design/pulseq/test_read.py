@@ -211,6 +211,37 @@ def test_noise_before_the_train_is_left_out(write_train, tmp_path):
     assert scan.notices == ("1 ADC events before the first RF pulse are left out (noise?)",)
 
 
+def test_gaps_between_segments(write_train, tmp_path):
+    """GE scanners wait after each segment; a label TRID starts one."""
+    old, new = pp.Sequence(), pp.Sequence()
+    old.read(str(write_train("segments", FLIP_ANGLE)))
+    for number in old.block_events:
+        block = old.get_block(number)
+        events = [*filter(None, [block.rf, block.gx, block.gy, block.gz, block.adc])]
+        if block.rf:
+            events.append(pp.make_label("TRID", "SET", 1))
+        new.add_block(*events, pp.make_delay(block.block_duration))
+    path = tmp_path / "segments.seq"
+    new.write(str(path))
+    np.testing.assert_allclose(read_pulseq(path).sequence.tr, 14e-3, atol=1.1e-8)
+    scan = read_pulseq(path, segment_gap=1.5e-4)
+    np.testing.assert_allclose(scan.sequence.tr, 14.15e-3, atol=1.1e-8)
+    np.testing.assert_allclose(scan.sequence.te, 5e-3, atol=1.1e-8)
+    assert scan.duration == pytest.approx(N_PULSES * 14.15e-3)
+    new.set_definition("SegmentGap", 1.5e-4)
+    new.write(str(path))
+    np.testing.assert_allclose(read_pulseq(path).sequence.tr, 14.15e-3, atol=1.1e-8)
+
+
+def test_the_efficiency_of_an_inversion_is_a_definition(write_train, tmp_path):
+    path = write_train("efficiency", FLIP_ANGLE, inversion="inversion")
+    text = path.read_text().split("\n[SIGNATURE]")[0]
+    assert read_pulseq(path).sequence.inversion_efficiency == 1
+    changed = tmp_path / "efficiency.seq"
+    changed.write_text(text.replace("[DEFINITIONS]", "[DEFINITIONS]\nInversionEfficiency 0.95"))
+    assert read_pulseq(changed).sequence.inversion_efficiency == 0.95
+
+
 def _joined(*paths, first=None):
     """One sequence of pypulseq after the other, with the definitions of the last."""
     result = first or pp.Sequence()
