@@ -65,7 +65,7 @@ def played_pulses(blocks: Blocks) -> list[PlayedPulse]:
                 center=start + event.center,
                 end=start + event.samples.size * event.step,
                 flip_angle=float(2 * np.pi * abs(integral)),
-                phase=float((carrier + np.angle(integral)) % (2 * np.pi)),
+                phase=float(np.round(carrier + np.angle(integral), 9) % (2 * np.pi)),
                 event=event,
             )
         )
