@@ -25,6 +25,8 @@ from epgbloch.sequence import Sequence
 from epgbloch.tissue import Tissue
 
 RealArray = NDArray[np.float64]
+TableOf = Callable[[Tissue], operators.OperatorTable]
+"""Gives the RF operators for some atoms."""
 
 
 _local = threading.local()
@@ -76,12 +78,16 @@ class Task:
     ----------
     sequence : Sequence
         The sequence.
+    flip_angle : ndarray, shape (n_trains, n_pulses), float64
+        Trains that take the place of that of the sequence [rad].
     intervals : Intervals
         Those of the sequence.
     wrt : tuple of str
         Tissue parameters of the derivatives.
     atoms : ndarray, shape (n_atoms,), int
         Their numbers among all atoms.
+    i_train : ndarray, shape (n_atoms,), int
+        Train of each.
     tissue : Tissue
         The atoms.
     n_states : int
@@ -93,25 +99,40 @@ class Task:
     """
 
     sequence: Sequence
+    flip_angle: RealArray
     intervals: Intervals
     wrt: tuple[str, ...]
     atoms: NDArray[np.intp]
+    i_train: NDArray[np.intp]
     tissue: Tissue
     n_states: int
     real: bool
-    table_of: Callable[[Tissue], operators.OperatorTable] | None
+    table_of: TableOf | None
 
     def simulate(self, out: NDArray[np.complex64]) -> None:
         """Write signals and derivatives; out : (1 + len(wrt), all atoms, n_pulses)."""
         if self.table_of is None:
-            tissue = inputs.padded(self.tissue)
-            arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
+            _, arguments = self._instantaneous_inputs()
             kernel = real_states.simulate if self.real else instantaneous.simulate
             kernel(*arguments, self.n_states, self.atoms, out)
             return
-        table = self.table_of(self.tissue)
-        arguments = inputs.selective(self.sequence, self.intervals, self.wrt, self.tissue, table)
+        _, arguments = self._selective_inputs(self.table_of)
         selective.simulate(*arguments, self.n_states, self.real, self.atoms, out)
+
+    def _instantaneous_inputs(self) -> tuple[Tissue, tuple[Any, ...]]:
+        """Whole blocks of atoms, and the arguments of the kernel up to z_start."""
+        index = inputs.padded(self.tissue.n_atoms)
+        tissue, i_train = self.tissue[index], self.i_train[index]
+        return tissue, inputs.instantaneous(
+            self.sequence, self.intervals, self.wrt, self.flip_angle, i_train, tissue, real=self.real
+        )
+
+    def _selective_inputs(self, table_of: TableOf) -> tuple[operators.OperatorTable, tuple[Any, ...]]:
+        """Operators, and the arguments of the kernel up to z_start."""
+        table = table_of(self.tissue)
+        return table, inputs.selective(
+            self.sequence, self.intervals, self.wrt, self.flip_angle, self.i_train, self.tissue, table
+        )
 
     def gradient(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
         """Pull cotangents of the signals and derivatives of these atoms back to the sequence."""
@@ -120,8 +141,7 @@ class Task:
         return self._gradient_selective(cotangent)
 
     def _gradient_instantaneous(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
-        tissue = inputs.padded(self.tissue)
-        arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
+        tissue, arguments = self._instantaneous_inputs()
         full = np.zeros((tissue.n_atoms, *cotangent.shape[1:]), np.complex64)
         full[: self.tissue.n_atoms] = cotangent
         echo_bar = inputs.factor_blocks(np.moveaxis(full, 0, -1), real=self.real)
@@ -173,8 +193,7 @@ class Task:
 
     def _gradient_selective(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
         assert self.table_of is not None
-        table = self.table_of(self.tissue)
-        arguments = inputs.selective(self.sequence, self.intervals, self.wrt, self.tissue, table)
+        table, arguments = self._selective_inputs(self.table_of)
         n_atoms, n_sets, n_pulses = cotangent.shape
         position_bar, rate_bar = np.zeros((2, n_atoms, n_pulses), np.float32)
         turn_bar = np.zeros((n_atoms, n_pulses), np.complex64)

@@ -66,9 +66,14 @@ def initial_state(
     return np.stack([1 - lost, slope, np.zeros_like(lost)], axis=-1).astype(np.float32)
 
 
-def network_inputs(sequence: Sequence, tissue: Tissue) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return `pulse_features` and `initial_state` of every atom; its B1 scales the flip angles."""
-    angle = sequence.flip_angle * tissue.b1[:, np.newaxis]
+def network_inputs(
+    sequence: Sequence, tissue: Tissue, flip_angle: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return `pulse_features` and `initial_state` of every atom; its B1 scales the flip angles.
+
+    These are `flip_angle`, shape (n_atoms, n_pulses) [rad], or, where it is None, those of the sequence.
+    """
+    angle = (sequence.flip_angle if flip_angle is None else flip_angle) * tissue.b1[:, np.newaxis]
     margin = sequence.pulse_margins[0]  # from the start of the first pulse to its centre
     delay = np.nan if sequence.inversion_time is None else sequence.inversion_time - margin
     return (
