@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from design.pulseq.read import PulseqScan, read_pulseq
-from epgbloch import RFPulse, Sequence
+from epgbloch import Sequence
 from jobs.protocol_values import Section
+from jobs.protocol_writer import sequence_section
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,48 +95,12 @@ def sequence_of_pulseq(section: Section, key: str) -> dict[str, Any]:
             f"in {path} the receiver does not follow the phase of the RF pulses (readout {i_readout} is off "
             f"by {np.rad2deg(shift[i_readout]):.4g} degrees); set the phase of each ADC to that of its pulse",
         )
-    return sequence_section(scan.sequence)
+    return scan_section(scan)
 
 
-def sequence_section(sequence: Sequence) -> dict[str, Any]:
-    """Section ``sequence`` of a protocol that says the same in numbers; without the spoiler moment."""
-    values: dict[str, Any] = {
-        "flip_angle_deg": _numbers(np.rad2deg(sequence.flip_angle), shortest=False),
-        "tr_ms": _numbers(1e3 * sequence.tr),
-        "te_ms": _numbers(1e3 * sequence.te),
-        "phase_deg": _numbers(np.rad2deg(sequence.rf_phase)),
-    }
-    if sequence.inversion_time is not None:
-        values["inversion_time_ms"] = round(1e3 * sequence.inversion_time, 9)
-        values["inversion_efficiency"] = sequence.inversion_efficiency
-    values["spoiling"] = "balanced" if sequence.spoiling == "balanced" else "gradient"
-    if sequence.dephasing.min() < sequence.dephasing.max():
-        values["dephasing"] = sequence.dephasing.tolist()
-    if sequence.pulse is not None:
-        values["pulse"] = _pulse_section(sequence.pulse)
-    return values
-
-
-def _pulse_section(pulse: RFPulse) -> dict[str, Any]:
-    waveform = pulse.waveform / np.abs(pulse.waveform).max()
-    values: dict[str, Any] = {
-        "shape": "samples",
-        "duration_ms": round(1e3 * pulse.duration, 9),
-        "bandwidth_hz": round(pulse.bandwidth, 9),
-        "center_ms": round(1e3 * float(pulse.center or 0.0), 9),
-    }
-    if pulse.slice_thickness is not None:
-        values["slice_thickness_mm"] = round(1e3 * pulse.slice_thickness, 9)
-    values["samples"] = waveform.real.tolist()
-    if np.iscomplexobj(waveform):
-        values["samples_imaginary"] = waveform.imag.tolist()
-    return values
-
-
-def _numbers(values: NDArray[np.float64], *, shortest: bool = True) -> float | list[float]:
-    """Values for a file: a list, or one number for equal ones."""
-    rounded = [round(value, 12) + 0.0 for value in values.tolist()]
-    return rounded[0] if shortest and len(set(rounded)) == 1 else rounded
+def scan_section(scan: PulseqScan) -> dict[str, Any]:
+    """Section ``sequence`` of a scan, without its spoiler moment, on which only diffusion depends."""
+    return sequence_section(Sequence.from_dict({**scan.sequence.to_dict(), "spoiler_moment": None}))
 
 
 def _read(section: Section, key: str) -> tuple[Path, PulseqScan]:

@@ -132,9 +132,9 @@ def common_pulse(
     waveform = event.samples * np.exp(-1j * np.angle(event.samples.sum()))
     if np.abs(waveform.imag).max() <= 1e-6 * np.abs(waveform).max():
         waveform = waveform.real
-    duration = event.samples.size * event.step
+    duration = round(event.samples.size * event.step, 12)
     width = _half_maximum_width(waveform, event.step)
-    center = min(max(event.center, 0.0), duration)
+    center = round(min(max(event.center, 0.0), duration), 12)
     if axis is None:
         return RFPulse(waveform, duration, width, None, center, "pulseq"), None
     measured = width / gradient

@@ -7,7 +7,7 @@ import yaml
 from design.pulseq.read import read_pulseq
 from epgbloch import EPGBloch, RFPulse, Sequence, Tissue
 from jobs.protocol import ProtocolError, load_protocol
-from jobs.protocol_pulseq import sequence_section
+from jobs.protocol_writer import sequence_section
 
 FLIP_ANGLE = np.deg2rad(np.linspace(10, 60, 16))
 ALTERNATING = np.pi * (np.arange(16) % 2)
@@ -37,7 +37,7 @@ def test_the_train_of_a_pulseq_file(load, fisp):
     protocol = load({"sequence": {"pulseq": fisp.name}})
     expected = read_pulseq(fisp).sequence
     for name in ("flip_angle", "tr", "te", "phase", "inversion_time"):
-        # degrees and milliseconds with 12 digits behind the point
+        # degrees and milliseconds with 13 digits
         np.testing.assert_allclose(getattr(protocol.sequence, name), getattr(expected, name), rtol=1e-11)
     tissue = Tissue(t1=0.9, t2=0.085)
     signals = [EPGBloch().signal(sequence, tissue) for sequence in (protocol.sequence, expected)]
