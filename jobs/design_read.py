@@ -53,9 +53,9 @@ def read_design(
     """
     tissue = None
     if np.size(t1_ms) or np.size(t2_ms):
+        if not (np.size(t1_ms) and np.size(t2_ms) and out):
+            raise ValueError("--t1-ms and --t2-ms make signals together, which go into a folder: give --out")
         tissue = Tissue(1e-3 * np.asarray(t1_ms), 1e-3 * np.asarray(t2_ms))
-        if out is None:
-            raise ValueError("--t1-ms and --t2-ms make signals, which go into a folder: give --out")
     scan = read_pulseq(
         path,
         slice_thickness=None if slice_thickness_mm is None else 1e-3 * slice_thickness_mm,

@@ -58,10 +58,9 @@ def draw_scan(
     for positions in scan.trajectory[:n_drawn]:
         plane.plot(*positions.T, color="tab:blue", linewidth=0.6, alpha=0.6)
     first = scan.trajectory[0]
-    plane.plot(*first.T, ".", color="tab:orange", markersize=3, label="samples of the first readout")
+    plane.plot(*first.T, ".", color="tab:orange", markersize=3)
     plane.set_aspect("equal")
     plane.set_xlabel(f"k{scan.axes[0]} [1/m]")
     plane.set_ylabel(f"k{scan.axes[1]} [1/m]")
-    plane.set_title(f"{n_drawn} of {len(scan.trajectory)} readouts", fontsize=9)
-    plane.legend(frameon=False, fontsize=8, loc="upper right")
+    plane.set_title(f"{n_drawn} of {len(scan.trajectory)} readouts, samples of the first", fontsize=9)
     figure.savefig(path, dpi=150)
