@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli_options import CONTEXT, Debug, Force, OutFolder, Quiet
+from jobs.cli_options import CONTEXT, Debug, Force, OutFolder, Quiet, numbers
 from jobs.console import Console
 
 app = typer.Typer(
@@ -34,3 +34,50 @@ def run(
     from jobs.design_run import run_design
 
     run_design(design, out=out, force=force, console=Console(quiet))
+
+
+@app.command()
+def read(
+    pulseq: Annotated[Path, typer.Argument(metavar="PULSEQ", help="Pulseq file (.seq).")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder to write. [default: only tell]")
+    ] = None,
+    t1_ms: Annotated[
+        list[str] | None,
+        typer.Option("--t1-ms", metavar="MS", help="Simulate tissues with these T1: 800,1300."),
+    ] = None,
+    t2_ms: Annotated[
+        list[str] | None, typer.Option("--t2-ms", metavar="MS", help="T2 of each T1, or one for all.")
+    ] = None,
+    slice_thickness_mm: Annotated[
+        float | None,
+        typer.Option("--slice-thickness-mm", help="Nominal slice thickness, instead of the file's."),
+    ] = None,
+    segment_gap_us: Annotated[
+        float | None,
+        typer.Option(
+            "--segment-gap-us",
+            help="Time that a GE scanner adds after each segment (label TRID), instead of the file's.",
+        ),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Tell what a Pulseq file plays, from its pulses, gradient moments and times.
+
+    For trains of excitations with one readout each, spoiled or balanced, from any program. The folder gets
+    the train (CSV), a protocol for all other commands, signals of tissues and a figure.
+    """
+    from jobs.design_read import read_design
+
+    read_design(
+        pulseq,
+        out=out,
+        t1_ms=numbers("--t1-ms", t1_ms or []),
+        t2_ms=numbers("--t2-ms", t2_ms or []),
+        slice_thickness_mm=slice_thickness_mm,
+        segment_gap_us=segment_gap_us,
+        force=force,
+        console=Console(quiet),
+    )

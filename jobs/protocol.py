@@ -41,8 +41,8 @@ class Protocol:
     path : Path
         The file.
     text : str
-        YAML text that says the same without other files: the file itself, or, where it refers to CSV files,
-        its content with their numbers.
+        YAML text that says the same without other files: the file itself, or, where it refers to CSV files or
+        the train of a Pulseq file, its content with their numbers. Files that it needs have full paths.
     sequence : Sequence
         Section ``sequence``.
     model : EPGBloch or GRUSurrogate
@@ -77,7 +77,7 @@ class Protocol:
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
         Slices to reconstruct, counted from 0; None: all.
-    trajectory : Radial, Spiral, Cartesian or None
+    trajectory : Radial, Spiral, Cartesian, PulseqTrajectory or None
         Function of (n_readouts, n_samples, matrix) that returns the trajectory [cycles per pixel]; None: the
         raw data hold it.
     trajectory_units : str
@@ -131,7 +131,8 @@ class Protocol:
 def load_protocol(path: str | Path) -> Protocol:
     """Read and check a protocol.
 
-    The annotated example ``examples/protocol.yaml`` lists every key. CSV files are relative to the protocol.
+    The annotated example ``examples/protocol.yaml`` lists every key. Other files are relative to the
+    protocol.
 
     Raises
     ------

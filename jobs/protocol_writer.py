@@ -17,11 +17,10 @@ def sequence_section(sequence: Sequence) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the sequence has something that protocols do not describe.
+        If the sequence has a spoiler moment, which protocols do not describe.
     """
-    plain = np.full(sequence.n_pulses, 0 if sequence.spoiling == "balanced" else 1)
-    if sequence.spoiler_moment is not None or np.any(sequence.dephasing != plain):
-        raise ValueError("a protocol cannot describe spoiler_moment, or spoilers in a part of the pulses only")
+    if sequence.spoiler_moment is not None:
+        raise ValueError("a protocol cannot describe spoiler_moment; leave it out")
     section: dict[str, Any] = {
         "flip_angle_deg": _rounded(np.rad2deg(sequence.flip_angle)),
         "tr_ms": _one_or_all(1e3 * sequence.tr),
@@ -35,6 +34,8 @@ def sequence_section(sequence: Sequence) -> dict[str, Any]:
     section["spoiling"] = sequence.spoiling
     if sequence.spoiling == "rf":
         section["rf_spoiling_increment_deg"] = float(np.rad2deg(sequence.rf_spoiling_increment))
+    if np.any(sequence.dephasing != (sequence.spoiling != "balanced")):
+        section["dephasing"] = sequence.dephasing.tolist()
     if sequence.pulse is not None:
         section["pulse"] = _pulse(sequence.pulse)
     return section
@@ -46,14 +47,14 @@ def protocol_text(content: dict[str, Any]) -> str:
 
 
 def _pulse(pulse: RFPulse) -> dict[str, Any]:
-    if np.iscomplexobj(pulse.waveform):
-        raise ValueError("a protocol cannot describe an RF pulse with a complex waveform")
     section: dict[str, Any] = {"shape": "samples", "duration_ms": 1e3 * pulse.duration}
     if pulse.slice_thickness is not None:
         section["slice_thickness_mm"] = 1e3 * pulse.slice_thickness
     section["bandwidth_hz"] = pulse.bandwidth
     section["center_ms"] = 1e3 * float(pulse.center)  # type: ignore[arg-type]  # set in __post_init__
-    section["samples"] = pulse.waveform.tolist()
+    section["samples"] = pulse.waveform.real.tolist()
+    if np.iscomplexobj(pulse.waveform):
+        section["samples_imaginary"] = pulse.waveform.imag.tolist()
     return section
 
 

@@ -2,6 +2,7 @@
 
 from design.pulseq.export import PulseqExport, export_pulseq
 from design.pulseq.inversion import Inversion
+from design.pulseq.read import PulseqScan, read_pulseq
 from design.pulseq.readout import Readout
 from design.pulseq.repetition import MinimumTimes, minimum_times
 from design.pulseq.scanner import PRESETS, Scanner, preset
@@ -13,6 +14,7 @@ __all__ = [
     "Inversion",
     "MinimumTimes",
     "PulseqExport",
+    "PulseqScan",
     "Readout",
     "Scanner",
     "Timing",
@@ -21,4 +23,5 @@ __all__ = [
     "minimum_times",
     "plan_timing",
     "preset",
+    "read_pulseq",
 ]
