@@ -1,7 +1,7 @@
 """Maps of a brain by an original train and by designed ones, as in figure 9 of Liu et al. 2021.
 
-336 spirals of a variable-density trajectory with 48 interleaves in golden-angle order, eight coils, B1 = 1, one
-tissue in each pixel as in the publication. results/design_maps.json, a table and figures.
+336 spirals of a variable-density trajectory with 48 interleaves in golden-angle order, eight coils, B1 = 1,
+one tissue in each pixel as in the publication. results/design_maps.json, a table and figures.
 
 Run it with `make bench-design-maps`; it takes about five minutes.
 """

@@ -34,8 +34,9 @@ PULSEQ = "design.seq"
 def run_design(path: Path, *, out: Path, force: bool, console: Console) -> dict[str, Any]:
     """Design the sequence of a design file, evaluate it with the exact engine, and write it into a folder.
 
-    The folder holds ``design.json``, ``protocol.yaml`` with the sequence, figures and ``report.html``, and with a
-    section ``scan`` the Pulseq file ``design.seq``, which has been read back and compared. Interrupted or killed, a run continues when called again with the same file.
+    The folder holds ``design.json``, ``protocol.yaml`` with the sequence, figures and ``report.html``, and
+    with a section ``scan`` the Pulseq file ``design.seq``, which has been read back and compared. Interrupted
+    or killed, a run continues when called again with the same file.
 
     Returns
     -------

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from design import Parametrization
 from design.pulseq import (
     PRESETS,
@@ -90,7 +92,7 @@ def read_scan(top: Section, n_pulses: int) -> Scan:
     shape = (matrix[1], matrix[0])
     with section.located():
         readout = Readout(
-            trajectory(n_readouts, n_samples, shape),
+            trajectory(n_readouts, n_samples, shape).astype(np.float64),
             matrix=shape,
             fov=(fov[1], fov[0]),
             dwell=1e-6 * section.number("dwell_us", 0.0, above=0),
