@@ -7,7 +7,7 @@ from epgbloch import EPGBloch, RFPulse, Sequence, Tissue
 from surrogate import GRUSurrogate, NetworkSize, OutOfRangeError
 from surrogate.features import normalisation
 
-N_PULSES = 30
+N_PULSES = 16
 RNG = np.random.default_rng(8)
 VALUES = {
     "flip_angle": RNG.uniform(0.1, 1.5, N_PULSES),
@@ -106,7 +106,7 @@ def test_gradient_agrees_with_differences(random_weights, size, wrt, changes):
     for name, expected in differences(weights, values, TISSUE, cotangents, wrt).items():
         found = getattr(gradient, name)
         assert np.shape(found) == np.shape(expected)
-        # float32 over 30 pulses
+        # float32 over 16 pulses
         np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max(), err_msg=name)
     assert np.any(gradient.tr != gradient.tr[0])
     np.testing.assert_array_equal(gradient.phase, np.zeros(N_PULSES))
@@ -150,15 +150,15 @@ def test_what_the_network_does_not_know_is_refused(random_weights):
 @pytest.mark.parametrize(
     ("signal", "derivatives", "wrt", "message"),
     [
-        (np.zeros((4, 29)), None, (), r"signal_cotangent has shape \(4, 29\); it must have that of its"),
-        (np.full((4, 30), np.nan), None, (), "signal_cotangent holds values that are not finite"),
+        (np.zeros((4, 15)), None, (), r"signal_cotangent has shape \(4, 15\); it must have that of its"),
+        (np.full((4, 16), np.nan), None, (), "signal_cotangent holds values that are not finite"),
         (
-            np.zeros((4, 30)),
-            np.zeros((1, 4, 30)),
+            np.zeros((4, 16)),
+            np.zeros((1, 4, 16)),
             ("t1", "t2"),
-            r"derivative_cotangents has shape \(1, 4, 30\)",
+            r"derivative_cotangents has shape \(1, 4, 16\)",
         ),
-        (np.zeros((4, 30)), np.zeros((1, 4, 30)), ("b1",), "wrt: 'b1' must be one of t1, t2, ln_t1, ln_t2"),
+        (np.zeros((4, 16)), np.zeros((1, 4, 16)), ("b1",), "wrt: 'b1' must be one of t1, t2, ln_t1, ln_t2"),
     ],
 )
 def test_cotangents_are_checked(random_weights, signal, derivatives, wrt, message):
