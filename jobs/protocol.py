@@ -179,8 +179,7 @@ def load_protocol(path: str | Path) -> Protocol:
     units = top.text("trajectory_units", TRAJECTORY_UNITS, "cycles_per_pixel")
     if trajectory is not None and units != "cycles_per_pixel":
         raise top.error("trajectory_units", "a computed trajectory is in cycles_per_pixel; remove this key")
-    engine = read_engine(top)
-    model = _read_surrogate(top) if "surrogate" in content else engine
+    model, engine = read_model(top)
     if content != original:  # numbers from CSV files replaced their references, and full paths relative ones
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
     return Protocol(
@@ -268,6 +267,12 @@ def read_engine(top: Section) -> EPGBloch:
             n_subslices=section.count("n_subslices", 32),
             slice_extent=section.number("slice_extent", 3.0, above=0),
         )
+
+
+def read_model(top: Section) -> tuple[EPGBloch | GRUSurrogate, EPGBloch]:
+    """Model of the section ``surrogate`` or ``engine``, and the engine, that of defaults beside a surrogate."""
+    engine = read_engine(top)
+    return (_read_surrogate(top) if "surrogate" in top.values else engine), engine
 
 
 def _read_surrogate(top: Section) -> GRUSurrogate:

@@ -1,0 +1,188 @@
+"""Design by exact gradients: quasi-Newton steps from several starts, from coarse curves to fine ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import OptimizeResult, minimize
+
+from design.constraints import Limits
+from design.objective import Objective
+from design.parametrization import Parametrization
+from design.result import Arrays, Design, Progress, Remember, forget, joined_histories
+from epgbloch import Sequence
+from epgbloch._checks import positive_number, require_count
+
+RealArray = NDArray[np.float64]
+
+METHODS = ("L-BFGS-B", "SLSQP", "trust-constr")
+_ROUGH = 100.0
+_INSIDE = 1e-3
+"""How far from its bounds a start is moved: where a curve is cut, the derivative vanishes."""
+
+
+def optimise_by_gradient(
+    objective: Objective,
+    *,
+    limits: Limits | None = None,
+    start: Sequence | None = None,
+    n_starts: int = 6,
+    method: str | None = None,
+    max_iterations: int = 500,
+    tolerance: float = 1e-8,
+    seed: int = 0,
+    remember: Remember = forget,
+    progress: Progress | None = None,
+) -> Design:
+    """Minimise by quasi-Newton steps with the exact gradient of the model.
+
+    Curves of many parameters are designed in stages: `n_starts` random starts of a spline with a third of
+    the parameters (and again, until 20 or fewer are left); the best third of them begins the next finer
+    stage, and so on. Coarse curves have fewer local minima, and random fine ones are far from all good ones.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is minimised; its model needs the method `gradient`.
+    limits : Limits, optional
+        Constraints beyond the bounds of the parameters.
+    start : Sequence, optional
+        Begin with the parameters that come closest to it, without stages: polishes another design.
+    n_starts : int
+        Random starts; has no effect with `start`.
+    method : {"L-BFGS-B", "SLSQP", "trust-constr"}, optional
+        Method of `scipy.optimize.minimize`. Left out: SLSQP with constraints, L-BFGS-B without.
+    max_iterations : int
+        Of every start and stage.
+    tolerance : float
+        Relative change of the criterion at which a search ends; a hundred times as much on coarse curves.
+    seed : int
+        Equal seeds give equal designs.
+    remember : callable, optional
+        Keeps every start and stage, see `Remember`.
+    progress : callable, optional
+        Called as progress(starts and stages done, number of them).
+
+    Returns
+    -------
+    Design
+        The best sequence.
+
+    Raises
+    ------
+    LimitError
+        If no sequence within the bounds keeps to the limits, or none was found.
+    ValueError
+        If an option is out of range, or the model has no gradient.
+    """
+    if not objective.differentiable:
+        raise ValueError(
+            f"the model {type(objective.model).__name__} has no derivatives by the sequence; "
+            "use optimise_by_evolution, or EPGBloch"
+        )
+    require_count("n_starts", n_starts)
+    require_count("max_iterations", max_iterations)
+    positive_number("tolerance", tolerance, "")
+    if method is not None and method not in METHODS:
+        raise ValueError(f"method={method!r} must be one of {', '.join(METHODS)}")
+    limits = limits or Limits()
+    limits.check_reachable(objective.parametrization)
+    search = _Search(limits, method, max_iterations, tolerance)
+    stages = _stages(objective.parametrization) if start is None else [objective.parametrization]
+    if start is not None:
+        starts = [stages[0].parameters_of(start)]
+    else:
+        starts = list(np.random.default_rng(seed).uniform(size=(n_starts, stages[0].n_parameters)))
+    counts = [-(-len(starts) // 3**i) for i in range(len(stages))]
+    histories: list[RealArray] = []
+    for i, stage in enumerate(stages):
+        rough = _ROUGH if i < len(stages) - 1 else 1.0
+        found = []
+        for j, u in enumerate(starts):
+            own = Objective(objective.model, objective.criterion, stage)
+            found.append(remember(f"stage-{i}-{j}", partial(search.minimise, own, u, rough)))
+            histories.append(found[-1]["history"])
+            if progress is not None:
+                progress(len(histories), sum(counts))
+        found.sort(key=_rank)
+        if i < len(stages) - 1:
+            finer = stages[i + 1]
+            starts = [finer.parameters_of(stage.sequence_of(f["u"])) for f in found[: counts[i + 1]]]
+    best = found[0]
+    sequence = objective.parametrization.sequence_of(best["u"])
+    limits.check(sequence)
+    history = joined_histories(histories)
+    objective.n_signals += int(history[-1, 0])
+    return Design(
+        sequence, best["u"], float(best["value"]), history, bool(best["converged"]), str(best["message"])
+    )
+
+
+def _stages(parametrization: Parametrization) -> list[Parametrization]:
+    """From coarse to fine."""
+    stages = [parametrization]
+    while (coarser := stages[0].coarser()).n_parameters < stages[0].n_parameters:
+        stages.insert(0, coarser)
+    return stages
+
+
+def _rank(result: Arrays) -> tuple[bool, float]:
+    """Starts that keep to the limits come first."""
+    return not result["feasible"], float(result["value"])
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One minimisation with the options of `optimise_by_gradient`."""
+
+    limits: Limits
+    method: str | None
+    max_iterations: int
+    tolerance: float
+
+    def minimise(self, objective: Objective, u: RealArray, factor: float) -> Arrays:
+        """Minimise from u; `factor` multiplies the tolerance."""
+        constraints = self.limits.constraints(objective.parametrization)
+        method = self.method or ("SLSQP" if constraints else "L-BFGS-B")
+        if constraints and method == "L-BFGS-B":
+            raise ValueError("method='L-BFGS-B' knows no limits but bounds; use SLSQP or trust-constr")
+        history: list[tuple[int, float]] = []
+
+        def value_and_gradient(u: RealArray) -> tuple[float, RealArray]:
+            value, gradient = objective.value_and_gradient(np.clip(u, 0.0, 1.0))
+            history.append((objective.n_signals, value))
+            return value, gradient
+
+        tolerance = self.tolerance * factor
+        options = {
+            "L-BFGS-B": {"ftol": tolerance, "gtol": 1e-9, "maxcor": 20, "maxfun": 10 * self.max_iterations},
+            "SLSQP": {"ftol": tolerance},
+            "trust-constr": {"xtol": tolerance, "gtol": tolerance},
+        }[method]
+        result: OptimizeResult = minimize(
+            value_and_gradient,
+            np.clip(u, _INSIDE, 1 - _INSIDE),
+            jac=True,
+            method=method,
+            bounds=[(0.0, 1.0)] * u.size,
+            constraints=constraints,
+            options={**options, "maxiter": self.max_iterations},
+        )
+        best = np.clip(result.x, 0.0, 1.0)
+        try:
+            self.limits.check(objective.parametrization.sequence_of(best))
+            feasible = True
+        except ValueError:
+            feasible = False
+        return {
+            "u": best,
+            "value": np.array(float(result.fun)),
+            "feasible": np.array(feasible),
+            "history": np.array(history),
+            # 2: the line search ends at a kink, where a curve is cut, or in the rounding of float32
+            "converged": np.array(bool(result.success) or (method == "L-BFGS-B" and result.status == 2)),
+            "message": np.array(f"{method}: {result.message}".strip().rstrip(".").lower()),
+        }
