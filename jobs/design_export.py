@@ -57,7 +57,7 @@ class RoundTrip:
             ),
             (
                 max(self.tr, self.te) < 1e-4,
-                f"Read back: TR within {1e6 * self.tr:.2g} us, TE within {1e6 * self.te:.2g} us, {rounding}",
+                f"Read back: TR within {1e6 * self.tr:.1f} us, TE within {1e6 * self.te:.1f} us, {rounding}",
             ),
             (
                 self.signal < LARGEST_DIFFERENCE,
