@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 
 .PHONY: demo test test-all test-python test-peers lint bench bench-surrogate bench-dictionary bench-workers \
-	bench-matching bench-reconstruction bench-brain bench-peers figures clean
+	bench-matching bench-reconstruction bench-brain bench-design \
+	bench-design-maps bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -52,6 +53,12 @@ bench-matching: $(VENV)/.installed
 
 bench-brain: $(VENV)/.installed
 	@$(BIN)/python benchmarks/brain.py
+
+bench-design: $(VENV)/.installed
+	@$(BIN)/python benchmarks/cramer_rao.py
+
+bench-design-maps: $(VENV)/.installed
+	@$(BIN)/python benchmarks/designed_maps.py
 
 bench-reconstruction: $(VENV)/.installed
 	@$(BIN)/python benchmarks/subspace_encoding.py
