@@ -5,8 +5,7 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 
 .PHONY: demo test test-all test-python test-peers lint bench bench-surrogate bench-dictionary bench-workers \
-	bench-matching bench-reconstruction bench-brain bench-design \
-	bench-design-maps bench-peers figures clean
+	bench-matching bench-reconstruction bench-brain bench-design bench-design-maps bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
