@@ -94,6 +94,16 @@ def broadcast(n: int, what: str, **arrays: NDArray[Any]) -> list[NDArray[Any]]:
     return result
 
 
+def cotangent_of(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.complex64]:
+    """Return `value` as finite complex64 numbers of that shape, or raise a ValueError that names it."""
+    array = np.asarray(value, dtype=np.complex64)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must have that of its signals, {shape}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} holds values that are not finite; check the scalar that was differentiated")
+    return array
+
+
 def rounded_bytes(values: ArrayLike, unit: float) -> bytes:
     """Return the values as whole multiples of `unit`, for fingerprints that rounding errors do not change."""
     array = np.asarray(values)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch._checks import require_count
+from epgbloch._checks import cotangent_of, require_count
 from epgbloch._cores import available_cores
 from epgbloch.planning import plan
 from epgbloch.sequence import Sequence, flip_angle_trains
@@ -278,9 +278,9 @@ class EPGBloch:
         sets = tuple(dict.fromkeys(names))
         shape = (tissue.n_atoms, sequence.n_pulses)
         cotangent = np.zeros((tissue.n_atoms, 1 + len(sets), sequence.n_pulses), np.complex64)
-        cotangent[:, 0] = _cotangent("signal_cotangent", signal_cotangent, shape)
+        cotangent[:, 0] = cotangent_of("signal_cotangent", signal_cotangent, shape)
         if derivative_cotangents is not None:
-            own = _cotangent("derivative_cotangents", derivative_cotangents, (len(wrt), *shape))
+            own = cotangent_of("derivative_cotangents", derivative_cotangents, (len(wrt), *shape))
             for values, name, parameter in zip(own, wrt, names, strict=True):
                 scale = getattr(tissue, parameter)[:, np.newaxis] if name.startswith("ln_") else 1.0
                 cotangent[:, 1 + sets.index(parameter)] += scale * values
@@ -340,15 +340,6 @@ class EPGBloch:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-
-
-def _cotangent(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    array = np.asarray(value, dtype=np.complex64)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; it must have that of its signals, {shape}")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} holds values that are not finite; check the scalar that was differentiated")
-    return array
 
 
 def _parameters(wrt: tuple[str, ...]) -> list[str]:

@@ -58,15 +58,15 @@ def b1_set(wrt: tuple[str, ...]) -> int:
 def _rows(
     flip_angle: NDArray[np.float64], i_train: NDArray[np.intp], b1: NDArray[np.float64], wrt: tuple[str, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float32]]:
-    """Distinct flip angles x B1, (n_rows, n_pulses), which row each atom has, and their derivatives by B1.
+    """Flip angles x B1, (n_rows, n_pulses), which row each atom has, and their derivatives by B1.
 
-    There are no rows of derivatives where nobody needs them.
+    Neighbours of equal train and B1 share a row. There are no derivatives where nobody needs them.
     """
-    values, i_b1 = np.unique(b1, return_inverse=True)
-    pairs, i_row = np.unique(i_train * values.size + i_b1, return_inverse=True)
-    trains = flip_angle[pairs // values.size]
+    first = np.ones(b1.size, bool)
+    first[1:] = (i_train[1:] != i_train[:-1]) | (b1[1:] != b1[:-1])
+    trains = flip_angle[i_train[first]]
     rate = trains if "b1" in wrt else trains[:0]
-    return values[pairs % values.size, np.newaxis] * trains, i_row, rate.astype(np.float32)
+    return b1[first, np.newaxis] * trains, np.cumsum(first) - 1, rate.astype(np.float32)
 
 
 def instantaneous(

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 ATOMS_PER_TASK = 512
 """Atoms that one thread simulates in one go at most, a multiple of LANES."""
 LEAST_PER_TASK = 128
-"""Atoms with instantaneous pulses that are not shared out: they take little longer than making a task."""
+"""Atoms with instantaneous pulses that are not shared out: they take little longer than making a task.
+
+The cotangents of a gradient outgrow the cache of the processor earlier.
+"""
 
 
 def plan(
@@ -74,26 +77,28 @@ def plan(
         # an atom that needs a table of its own has it for all trains
         tables = np.where(operators.in_table(sequence.pulse, tissue), -1, i_atom)
         keys = [tables, tissue.off_resonance, tissue.diffusion > 0, n_states]
-    # neighbours of equal train and B1 share the interpolation of the operators
+    keys = [key for key in keys if np.any(key != key[0])]
+    # neighbours of equal train and B1 share their angles, see `inputs`
     order = np.lexsort((tissue.b1, i_train, *keys))
-    steps = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
+    steps = np.zeros(order.size - 1, bool)
+    for key in keys:
+        steps |= np.diff(key[order]) != 0
     largest_angle = float(flip_angle.max()) * float(tissue.b1.max())
     # some tasks for every thread; sums over tasks must not depend on the number of threads
-    n_tasks, least = (8, LEAST_PER_TASK) if sequence.pulse is None else (32, LANES)
+    n_tasks, least = (8, LANES if summed else LEAST_PER_TASK) if sequence.pulse is None else (32, LANES)
     n_atoms_most = min(max(tissue.n_atoms // n_tasks // LANES * LANES, least), ATOMS_PER_TASK)
     tasks: list[Task] = []
     for members in np.split(order, np.flatnonzero(steps) + 1):
-        example = tissue[members[:1]]
         real = (
             real_loss
             and intervals.real
-            and bool(example.off_resonance[0] == 0)
+            and bool(tissue.off_resonance[members[0]] == 0)
             and "off_resonance" not in wrt
             and (sequence.pulse is None or not np.iscomplexobj(sequence.pulse.waveform))
         )
         table_of = None
         if sequence.pulse is not None:
-            table_of = _tables(engine, sequence, wrt, real, example, largest_angle)
+            table_of = _tables(engine, sequence, wrt, real, tissue[members[:1]], largest_angle)
         for first in range(0, members.size, n_atoms_most):
             atoms = members[first : first + n_atoms_most]
             own = (atoms, i_train[atoms], tissue[atoms], int(n_states[atoms[0]]))

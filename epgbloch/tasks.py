@@ -180,15 +180,15 @@ class Task:
                 start_bar,
             )
             step_bar = self._step_bar(inputs.from_factor_blocks(turn_bar, real=False))
+        n_atoms = self.tissue.n_atoms
         return self._collect(
-            tissue,
-            inputs.from_blocks(angle_bar),
-            inputs.from_blocks(rate_bar),
+            inputs.from_blocks(angle_bar)[:n_atoms],
+            inputs.from_blocks(rate_bar)[:n_atoms],
             step_bar,
-            inputs.from_blocks(e1_bar),
-            inputs.from_factor_blocks(e2_bar, real=self.real),
-            inputs.from_factor_blocks(decay_bar, real=self.real),
-            inputs.from_blocks(start_bar),
+            inputs.from_blocks(e1_bar)[:n_atoms],
+            inputs.from_factor_blocks(e2_bar, real=self.real)[:n_atoms],
+            inputs.from_factor_blocks(decay_bar, real=self.real)[:n_atoms],
+            inputs.from_blocks(start_bar)[:n_atoms],
         )
 
     def _gradient_selective(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
@@ -215,7 +215,6 @@ class Task:
         # With half of the slice and real signals, the two halves cancel in the derivative by the phase.
         step_bar = np.zeros_like(rate_bar) if self.real else self._step_bar(turn_bar)
         return self._collect(
-            self.tissue,
             position_bar / table.angle_step,
             rate_bar / table.angle_step,
             step_bar,
@@ -231,7 +230,6 @@ class Task:
 
     def _collect(
         self,
-        tissue: Tissue,
         angle_bar: NDArray[Any],
         rate_bar: NDArray[Any],
         step_bar: NDArray[Any],
@@ -246,11 +244,11 @@ class Task:
         the phase step to the next pulse; e1_bar, e2_bar, decay_bar : (n_atoms, n_sets, n_pulses);
         start_bar : (n_atoms, n_sets)
         """
-        times = self.intervals
+        times, tissue = self.intervals, self.tissue
 
         def summed(bar: NDArray[Any], slope: NDArray[Any], index: NDArray[np.int64]) -> RealArray:
             if slope.shape[1] == 1:
-                return np.tensordot(bar.conj(), slope[:, 0].T, ((0, 1), (0, 1))).real
+                return np.einsum("asn,sa->n", bar.conj(), slope[:, 0]).real
             return np.einsum("asn,sna->n", bar.conj(), slope[:, index]).real
 
         tr = summed(e1_bar, times.recovery_slope(tissue, self.wrt), times.i_tr)

@@ -37,6 +37,62 @@ def run(
 
 
 @app.command()
+def compare(
+    sequences: Annotated[
+        list[Path],
+        typer.Argument(metavar="SEQUENCES", help="Folders of finished designs, or protocols (YAML)."),
+    ],
+    out: OutFolder,
+    criterion: Annotated[
+        Path | None,
+        typer.Option(
+            "--criterion",
+            metavar="FILE",
+            help="Design file with tissues and criterion. [default: that of the first folder]",
+        ),
+    ] = None,
+    snr: Annotated[
+        float, typer.Option("--snr", help="Proton density over the standard deviation of the noise.")
+    ] = 100.0,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compare sequences by the precision that they allow.
+
+    Writes comparison.json, figures and report.html.
+    """
+    from jobs.design_compare import run_compare
+
+    run_compare(sequences, criterion=criterion, snr=snr, out=out, force=force, console=Console(quiet))
+
+
+@app.command()
+def export(
+    protocol: Annotated[
+        Path,
+        typer.Argument(metavar="PROTOCOL", help="Protocol with the sections trajectory and scan (YAML)."),
+    ],
+    out: OutFolder,
+    scanner: Annotated[
+        str | None,
+        typer.Option("--scanner", metavar="NAME", help="siemens, ge or philips, instead of the protocol's."),
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Write a sequence as a Pulseq file.
+
+    The file is read back, and its signals are compared with those of the sequence. The folder also gets
+    pypulseq's report and a protocol of what is played, for all other commands.
+    """
+    from jobs.design_export import run_export
+
+    run_export(protocol, out=out, scanner=scanner, force=force, console=Console(quiet))
+
+
+@app.command()
 def read(
     pulseq: Annotated[Path, typer.Argument(metavar="PULSEQ", help="Pulseq file (.seq).")],
     out: Annotated[

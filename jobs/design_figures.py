@@ -159,5 +159,3 @@ def _plain(axes: Axes) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(path, format="png", dpi=150)
-
-

@@ -15,10 +15,24 @@ from design.tissues import sample_tissues
 from epgbloch import EPGBloch, Sequence, Tissue
 from epgbloch.engine import PARAMETERS
 from jobs.protocol import read_model
+from jobs.protocol_scan import Scan, read_scan
 from jobs.protocol_sequence import read_sequence
-from jobs.protocol_values import ProtocolError, Section, read_yaml
+from jobs.protocol_values import ProtocolError, Section, parse_yaml, read_yaml
 from surrogate import GRUSurrogate
 
+_KEYS = (
+    "sequence",
+    "tissues",
+    "criterion",
+    "vary",
+    "limits",
+    "optimiser",
+    "engine",
+    "surrogate",
+    "monte_carlo",
+    "scan",
+    "trajectory",
+)
 METHODS = ("gradient", "evolution", "evolution+gradient")
 """How the best sequence is found; the last one polishes the result of evolution."""
 CURVES = ("spline11", "spline", "free", "constant")
@@ -72,6 +86,8 @@ class DesignFile:
         Arguments of `optimise_by_gradient` or, with evolution, of `optimise_by_evolution`.
     snr, n_trials : float, int
         Section ``monte_carlo``; no trials: none are asked for.
+    scan : Scan or None
+        Sections ``scan`` and ``trajectory``: how it is played.
     """
 
     path: Path
@@ -87,11 +103,7 @@ class DesignFile:
     options: dict[str, Any]
     snr: float
     n_trials: int
-
-    @property
-    def has_gradient(self) -> bool:
-        """Whether derivatives by the sequence are used."""
-        return self.method != "evolution"
+    scan: Scan | None
 
 
 def load_design_file(path: str | Path) -> DesignFile:
@@ -105,31 +117,17 @@ def load_design_file(path: str | Path) -> DesignFile:
         If the file cannot be read, a key is unknown, missing or has the wrong unit, or a value is out of
         range; the message has the form ``design.yaml: vary.tr_ms: ...``.
     LimitError
-        If no sequence within the bounds keeps to the limits.
+        If no sequence within the bounds keeps to the limits, or the scanner cannot play all of them.
     """
     path = Path(path)
     text, content = read_yaml(path)
-    keys = (
-        "sequence",
-        "tissues",
-        "criterion",
-        "vary",
-        "limits",
-        "optimiser",
-        "engine",
-        "surrogate",
-        "monte_carlo",
-        "scan",
-        "trajectory",
-    )
-    top = Section(path, "", content, keys)
+    top = Section(path, "", content, _KEYS)
     top.require("sequence", "tissues", "vary")
     sequence = read_sequence(top)
     model, engine = read_model(top)
     limits = _limits(top)
     method, options = _optimiser(top)
     trials = top.section("monte_carlo", ("snr", "trials"))
-    tissue, tissue_weights = _tissues(top)
     file = DesignFile(
         path=path,
         text=text,
@@ -137,45 +135,59 @@ def load_design_file(path: str | Path) -> DesignFile:
         sequence=sequence,
         model=model,
         engine=engine,
-        criterion=_criterion(top, tissue, tissue_weights),
+        criterion=_criterion(top),
         parametrization=_parametrization(top, sequence, limits),
         limits=limits,
         method=method,
         options=options,
         snr=trials.number("snr", 100.0, above=0),
         n_trials=trials.count("trials", 2000) if top.has("monte_carlo") else 0,
+        scan=read_scan(top, sequence.n_pulses) if top.has("scan") else None,
     )
     _check_model(top, file)
     limits.check_reachable(file.parametrization)
+    if file.scan is not None:
+        file.scan.check(file.parametrization)
     return file
 
 
-def read_tissues(top: Section) -> Tissue:
-    """Tissues of the section ``tissues`` of a file."""
-    return _tissues(top)[0]
-
-
 def _tissues(top: Section) -> tuple[Tissue, list[float] | None]:
-    section = top.section("tissues", ("t1_ms", "t2_ms", "b1", "off_resonance_hz", "weights", "sample", "seed"))
+    listed = ("t1_ms", "t2_ms", "b1", "off_resonance_hz", "weights")
+    section = top.section("tissues", (*listed, "sample", "seed"))
     section.require("t1_ms", "t2_ms")
     t1, t2 = (1e-3 * section.vector(key, above=0) for key in ("t1_ms", "t2_ms"))
     b1 = section.vector("b1", 1.0, above=0)
     if not section.has("sample"):
-        section.only(("t1_ms", "t2_ms", "b1", "off_resonance_hz", "weights"), "a list of tissues")
+        section.only(listed, "a list of tissues")
         weights = section.vector("weights", above=0).tolist() if section.has("weights") else None
         with section.located():
             return Tissue(t1, t2, b1=b1, off_resonance=section.vector("off_resonance_hz", 0.0)), weights
     section.only(("t1_ms", "t2_ms", "b1", "sample", "seed"), "sample")
     for key, values in (("t1_ms", t1), ("t2_ms", t2), ("b1", b1)):
         if values.size > 2:
-            raise section.error(key, f"takes a range [smallest, largest] with sample; got {values.size} values")
+            raise section.error(key, f"takes [smallest, largest] with sample; got {values.size} values")
     seed = section.count("seed", 0, at_least=0, at_most=None)
     ranges = [(float(values[0]), float(values[-1])) for values in (t1, t2, b1)]
     with section.located():
         return sample_tissues(section.count("sample", 1), *ranges, seed=seed), None
 
 
-def _criterion(top: Section, tissue: Tissue, tissue_weights: list[float] | None) -> Criterion:
+def read_criterion(path: Path, text: str | None = None) -> Criterion:
+    """Read the sections ``tissues`` and ``criterion`` of a design file, or of its text.
+
+    Raises
+    ------
+    ProtocolError
+        As from `load_design_file`.
+    """
+    content = read_yaml(path)[1] if text is None else parse_yaml(path, text)
+    top = Section(path, "", content, _KEYS)
+    top.require("tissues")
+    return _criterion(top)
+
+
+def _criterion(top: Section) -> Criterion:
+    tissue, tissue_weights = _tissues(top)
     section = top.section(
         "criterion",
         (

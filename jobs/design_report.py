@@ -7,6 +7,7 @@ from typing import Any
 
 from design import Design, LimitError, MonteCarlo
 from epgbloch import Sequence, __version__
+from jobs.design_export import RoundTrip
 from jobs.design_file import DesignFile
 from jobs.design_record import Evaluation, deviations, quantities, sequence_facts, tissue_names
 from jobs.report_page import Page
@@ -22,6 +23,7 @@ def write_report(
     design: Design,
     evaluations: dict[str, Evaluation],
     trials: MonteCarlo | None,
+    trip: RoundTrip | None,
     record: dict[str, Any],
 ) -> None:
     """Write ``report.html`` with the figures that lie in the folder."""
@@ -36,7 +38,7 @@ def write_report(
             (f"{record['cpu_s']:.3g} s", "CPU time of the search"),
         ]
     )
-    page.checks(_checks(file, design, before, after, trials))
+    page.checks(_checks(file, design, before, after, trials) + ([] if trip is None else trip.lines()))
     _image(page, folder, "trains", "Flip angles of the start and of the design, and what else varies.")
     page.section("Precision")
     page.text(
@@ -50,6 +52,9 @@ def write_report(
     _image(page, folder, "convergence", f"{design.message}.")
     page.section("Sequence")
     page.table(("", "start", "design"), _facts(file.sequence, design.sequence))
+    if trip is not None:
+        page.table(("Played by the Pulseq file", ""), sequence_facts(trip.export.sequence))
+        page.listing("Report on the Pulseq file", trip.export.report)
     page.section("Settings")
     page.settings(
         [

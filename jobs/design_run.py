@@ -19,21 +19,24 @@ from design import (
 from design.result import Arrays, Progress, Remember, joined_histories
 from epgbloch._files import Parts
 from jobs.console import Console
-from jobs.design_file import DesignFile, load_design_file
+from jobs.design_export import played_protocol, write_pulseq
 from jobs.design_figures import draw_bounds, draw_convergence, draw_signals, draw_trains
+from jobs.design_file import DesignFile, load_design_file
 from jobs.design_record import FORMAT, RECORD, Evaluation, deviations, quantities, tissue_names
 from jobs.design_report import write_report
 from jobs.outputs import new_folder, resumable_folder, versions
 from jobs.protocol_writer import protocol_text, sequence_section
 
 COMMAND = "design run"
+PULSEQ = "design.seq"
 
 
 def run_design(path: Path, *, out: Path, force: bool, console: Console) -> dict[str, Any]:
     """Design the sequence of a design file, evaluate it with the exact engine, and write it into a folder.
 
-    The folder holds ``design.json``, ``protocol.yaml`` with the sequence, figures and ``report.html``.
-    Interrupted or killed, a run continues when called again with the same file.
+    The folder holds ``design.json``, ``protocol.yaml`` with the sequence, figures and ``report.html``, and
+    with a section ``scan`` the Pulseq file ``design.seq``, which has been read back and compared. Interrupted
+    or killed, a run continues when called again with the same file.
 
     Returns
     -------
@@ -66,9 +69,12 @@ def run_design(path: Path, *, out: Path, force: bool, console: Console) -> dict[
         with new_folder(out, COMMAND, force=force) as output:
             output.provenance["design"] = str(path)
             (output.path / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", "utf-8")
-            (output.path / "protocol.yaml").write_text(
-                protocol_text({"sequence": sequence_section(design.sequence)}), "utf-8"
-            )
+            trip, text = None, protocol_text({"sequence": sequence_section(design.sequence)})
+            if file.scan is not None:
+                with console.step("Writing the Pulseq file, and reading it back"):
+                    trip = write_pulseq(output.path / PULSEQ, design.sequence, file.scan, file.engine)
+                text = played_protocol(PULSEQ)
+            (output.path / "protocol.yaml").write_text(text, "utf-8")
             with console.step("Drawing"):
                 sequences = {"start": file.sequence, "design": design.sequence}
                 evaluations = {"start": before, "design": after}
@@ -76,10 +82,11 @@ def run_design(path: Path, *, out: Path, force: bool, console: Console) -> dict[
                 draw_signals(output.path / "signals.png", sequences, file.engine, file.criterion)
                 draw_bounds(output.path / "bounds.png", evaluations, file.criterion, file.snr, trials)
                 draw_convergence(output.path / "convergence.png", design.history, switch)
-                write_report(output.path, file, design, evaluations, trials, record)
+                write_report(output.path, file, design, evaluations, trials, trip, record)
     _tell(file, before, after, trials, console)
     console.result(f"{design.message}; {design.n_signals} signals with derivatives, {seconds:.3g} s CPU")
-    console.result(f"wrote {out}: {RECORD}, protocol.yaml, report.html and four figures")
+    written = [RECORD, *([PULSEQ] if file.scan else []), "protocol.yaml", "report.html"]
+    console.result(f"wrote {out}: {', '.join(written)} and four figures")
     return record
 
 

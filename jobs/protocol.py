@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dictionaries.grid import Grid, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
 from jobs.protocol_admm import METHODS, read_admm
+from jobs.protocol_scan import Scan, read_scan
 from jobs.protocol_sequence import read_sequence
 from jobs.protocol_trajectory import Trajectory, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
@@ -82,6 +83,8 @@ class Protocol:
         raw data hold it.
     trajectory_units : str
         Units of the trajectory in the raw data, one of `TRAJECTORY_UNITS`.
+    scan : Scan or None
+        Section ``scan``: how the sequence is played; None where it is absent.
     """
 
     path: Path
@@ -105,6 +108,7 @@ class Protocol:
     slices: tuple[int, ...] | None
     trajectory: Trajectory | None
     trajectory_units: str
+    scan: Scan | None
 
     def changed(self, **values: Any) -> Protocol:
         """Protocol with other values of its fields, except for those that are None."""
@@ -151,6 +155,7 @@ def load_protocol(path: str | Path) -> Protocol:
         "reconstruction",
         "trajectory",
         "trajectory_units",
+        "scan",
     )
     top = Section(path, "", content, keys)
     top.require("sequence")
@@ -205,6 +210,7 @@ def load_protocol(path: str | Path) -> Protocol:
         slices=slices,
         trajectory=trajectory,
         trajectory_units=units,
+        scan=read_scan(top, sequence.n_pulses) if top.has("scan") else None,
     )
 
 
@@ -271,7 +277,7 @@ def read_engine(top: Section) -> EPGBloch:
 
 
 def read_model(top: Section) -> tuple[EPGBloch | GRUSurrogate, EPGBloch]:
-    """Model of the section ``surrogate`` or ``engine``, and the engine, that of defaults beside a surrogate."""
+    """Model of the section ``surrogate`` or ``engine``, and the engine (of defaults beside a surrogate)."""
     engine = read_engine(top)
     return (_read_surrogate(top) if "surrogate" in top.values else engine), engine
 

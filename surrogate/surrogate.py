@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch import Sequence, Tissue
-from epgbloch._checks import require_count
+from epgbloch import Sequence, SequenceGradient, Tissue
+from epgbloch._checks import cotangent_of, require_count
 from epgbloch._cores import available_cores
 from epgbloch.sequence import flip_angle_trains
-from surrogate.features import network_inputs
-from surrogate.inference import Inference, blocks
+from surrogate.features import OUTPUTS, network_inputs, sequence_gradient
+from surrogate.inference import GRADIENT_BLOCK, Inference, blocks
 from surrogate.limits import check_known, check_ranges
 from surrogate.weights import Weights, WeightsError, read_weights
 
@@ -208,6 +208,69 @@ class GRUSurrogate:
         result = self._run(sequence, trains, pairs, wrt, None)
         result = result.reshape(len(result), len(trains), tissue.n_atoms, sequence.n_pulses)
         return result[0], result[1:]
+
+    def gradient(
+        self,
+        sequence: Sequence,
+        tissue: Tissue,
+        signal_cotangent: ArrayLike,
+        derivative_cotangents: ArrayLike | None = None,
+        wrt: tuple[str, ...] = ("t1", "t2"),
+    ) -> SequenceGradient:
+        """Return the derivatives of a real scalar L by the parameters of the sequence, by backpropagation.
+
+        L may be any function of the signals and, with `derivative_cotangents`, of their derivatives by tissue
+        parameters, all of them outputs of the network. The cost is that of a few evaluations.
+
+        Parameters
+        ----------
+        sequence : Sequence
+            The pulse train.
+        tissue : Tissue
+            The atoms.
+        signal_cotangent : array_like, shape (n_atoms, n_pulses), real or complex
+            dL/d(Re S) + i dL/d(Im S); the imaginary part has no effect: S is real.
+        derivative_cotangents : array_like, shape (n_wrt, n_atoms, n_pulses), optional
+            The same for the derivatives that `jacobian` returns.
+        wrt : tuple of str
+            Their parameters, as in `jacobian`.
+
+        Returns
+        -------
+        SequenceGradient
+            dL by flip angles, TR, TE and inversion time; that by phases is 0.
+
+        Raises
+        ------
+        OutOfRangeError
+            If a parameter lies outside the ranges of the network and `extrapolate` is false.
+        ValueError
+            If a shape does not fit, a value is not finite, a name in `wrt` is unknown or given twice, or the
+            sequence or the tissue has something that the network does not read.
+        """
+        self._check(sequence, tissue)
+        shape = (tissue.n_atoms, sequence.n_pulses)
+        bars = np.zeros((*shape, len(OUTPUTS)), np.float32)
+        bars[..., 0] = cotangent_of("signal_cotangent", signal_cotangent, shape).real
+        if derivative_cotangents is not None:
+            _check_names(wrt)
+            own = cotangent_of("derivative_cotangents", derivative_cotangents, (len(wrt), *shape))
+            for values, name in zip(own.real, wrt, strict=True):
+                parameter = name.removeprefix("ln_")
+                scale = 1 / getattr(tissue, parameter)[:, np.newaxis] if name == parameter else 1.0
+                bars[..., _OUTPUT[parameter]] += scale * values
+        pulses, initial = network_inputs(sequence, tissue)
+        pulses_bar, initial_bar = np.empty_like(pulses), np.empty_like(initial)
+
+        def work(rows: slice) -> None:
+            pulses_bar[rows], initial_bar[rows] = self._inference.pull_back(
+                pulses[rows], initial[rows], bars[rows]
+            )
+
+        n_threads = self._n_threads or available_cores()
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(work, blocks(tissue.n_atoms, n_threads, GRADIENT_BLOCK)))
+        return sequence_gradient(sequence, tissue, pulses_bar, initial_bar)
 
     def _check(
         self, sequence: Sequence, tissue: Tissue, flip_angle: NDArray[np.float64] | None = None
