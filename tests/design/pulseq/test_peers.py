@@ -5,7 +5,9 @@ import warnings
 import numpy as np
 import pytest
 
-from design.pulseq.read import read_pulseq
+from design.pulseq import Inversion, Readout, export_pulseq, preset, read_pulseq
+from epgbloch import RFPulse, Sequence
+from reconstruction.trajectory import golden_angle_radial
 
 FLIP_ANGLE = np.deg2rad(np.linspace(10, 60, 16))
 
@@ -19,9 +21,22 @@ def peer():
         return pytest.importorskip("MRzeroCore")
 
 
-@pytest.mark.parametrize("readout", ["lines", "spokes", "spirals"])
-def test_another_reader_sees_the_same(peer, write_train, readout):
-    path = write_train(f"peers {readout}", FLIP_ANGLE, readout=readout, inversion="inversion")
+def exported(path):
+    """A train written by this package."""
+    pulse = RFPulse.gaussian(2e-3, 5e-3)
+    sequence = Sequence(FLIP_ANGLE, 14e-3, 6e-3, spoiling="rf", inversion_time=20e-3, pulse=pulse)
+    readout = Readout(golden_angle_radial(16, 64), (32, 32), 0.256, 2e-5)
+    inversion = Inversion(kind="block", duration=1e-3)
+    export_pulseq(path, sequence, readout, preset("siemens"), inversion=inversion)
+    return path
+
+
+@pytest.mark.parametrize("readout", ["lines", "spokes", "spirals", "exported"])
+def test_another_reader_sees_the_same(peer, write_train, tmp_path, readout):
+    if readout == "exported":
+        path = exported(tmp_path / "exported.seq")
+    else:
+        path = write_train(f"peers {readout}", FLIP_ANGLE, readout=readout, inversion="inversion")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         inversion, *repetitions = peer.Sequence.import_file(str(path))
