@@ -154,7 +154,7 @@ def _colours(n: int) -> list[str]:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, ncols=min(len(labels), 4), loc="outside upper left")
+    figure.legend(handles, labels, frameon=False, ncols=min(len(labels), 3), loc="outside upper left")
 
 
 def _plain(axes: Axes) -> None:
