@@ -246,8 +246,8 @@ class Criterion:
         """Reduce (..., n, n) to a number for each tissue, and its derivative by the parameters' block."""
         n = len(self.parameters)
         block = covariance[..., :n, :n] * self._scale
-        finite = np.isfinite(block).all(axis=(-2, -1), keepdims=True)
-        block = np.where(finite, block, np.eye(n))
+        finite = np.asarray(np.isfinite(block).all(axis=(-2, -1)))
+        block = np.where(finite[..., np.newaxis, np.newaxis], block, np.eye(n))
         if self.optimality == "A":
             figure, by_block = np.trace(block, axis1=-2, axis2=-1), np.broadcast_to(np.eye(n), block.shape)
         elif self.optimality == "D":
@@ -257,7 +257,7 @@ class Criterion:
             values, vectors = np.linalg.eigh(block)
             figure, last = values[..., -1], vectors[..., -1]
             by_block = last[..., :, np.newaxis] * last[..., np.newaxis, :]
-        return np.where(finite[..., 0, 0], figure, np.inf), by_block * self._scale
+        return np.where(finite, figure, np.inf), by_block * self._scale
 
     def _together(self, by_tissue: RealArray) -> tuple[RealArray, RealArray]:
         """Combine the tissues in the last axis, and differentiate by each of them."""
