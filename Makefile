@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 
-.PHONY: demo test test-all test-python lint bench bench-surrogate bench-dictionary bench-workers \
-	bench-matching bench-reconstruction bench-brain bench-peers figures clean
+.PHONY: demo test test-all test-python test-peers lint bench bench-surrogate bench-dictionary bench-workers \
+	bench-matching bench-reconstruction bench-brain bench-design bench-design-maps bench-peers figures clean
 
 $(VENV)/.installed: pyproject.toml
 	@echo "Creating $(VENV) and installing epgbloch (one to three minutes the first time) ..."
@@ -53,6 +53,12 @@ bench-matching: $(VENV)/.installed
 bench-brain: $(VENV)/.installed
 	@$(BIN)/python benchmarks/brain.py
 
+bench-design: $(VENV)/.installed
+	@$(BIN)/python benchmarks/cramer_rao.py
+
+bench-design-maps: $(VENV)/.installed
+	@$(BIN)/python benchmarks/designed_maps.py
+
 bench-reconstruction: $(VENV)/.installed
 	@$(BIN)/python benchmarks/subspace_encoding.py
 
@@ -62,8 +68,12 @@ $(PEERS)/.installed: pyproject.toml
 	@$(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check \
-		--editable '.[peers]' torch==2.13.0 blochsim==0.0.14 mrpro==0.261015
+		--editable '.[peers]' torch==2.13.0 blochsim==0.0.14 mrpro==0.261015 MRzeroCore==1.2.0 pytest
 	@touch $@
+
+# Pulseq files in the reader of another program
+test-peers: $(PEERS)/.installed
+	@$(PEERS)/bin/python -m pytest -m peers tests/design/pulseq/test_peers.py
 
 bench-peers: $(PEERS)/.installed
 	@$(PEERS)/bin/python benchmarks/peers.py

@@ -18,13 +18,14 @@ _COLUMNS = {
 }
 
 
-def draw_maps(truth, found, brain):
-    """Truth, and below it maps and errors of each dictionary."""
+def draw_maps(truth, found, brain, file="brain_maps.png", quantities=tuple(_COLUMNS)):
+    """Truth, and below it named maps and their errors."""
     rows = 1 + 2 * len(found)
-    figure = new_figure(3.1 * len(_COLUMNS), 2.6 * rows)
-    grid = figure.subplots(rows, len(_COLUMNS))
+    figure = new_figure(3.1 * len(quantities), 2.6 * rows)
+    grid = figure.subplots(rows, len(quantities))
     crop = tuple(slice(index.min() - 2, index.max() + 3) for index in np.nonzero(brain))
-    for column, (name, (field, factor, unit, colours, limits, largest)) in enumerate(_COLUMNS.items()):
+    for column, name in enumerate(quantities):
+        field, factor, unit, colours, limits, largest = _COLUMNS[name]
 
         def shown(axes, image, title, colours=colours, limits=limits, unit=unit):
             masked = np.ma.masked_array(image, ~brain)[crop]
@@ -35,16 +36,16 @@ def draw_maps(truth, found, brain):
 
         true = factor * np.abs(getattr(truth, field))
         shown(grid[0, column], true, f"{name}, truth")
-        for i, (model, maps) in enumerate(found.items()):
+        for i, (label, maps) in enumerate(found.items()):
             image = factor * np.abs(getattr(maps, field))
             voxels = brain & maps.mask
             if name == "PD":
                 image = image / np.median(image[voxels] / true[voxels])
             error = 100 * np.abs(np.divide(image, true, out=np.ones_like(image), where=true > 0) - 1)
-            shown(grid[1 + 2 * i, column], image, f"{name}, {model}")
+            shown(grid[1 + 2 * i, column], image, f"{name}, {label}")
             title = f"|error|, mean {error[voxels].mean():.1f} %"
             shown(grid[2 + 2 * i, column], error, title, "magma", (0, largest), "%")
-    path = FOLDER / "brain_maps.png"
+    path = FOLDER / file
     figure.savefig(path, dpi=72)
     Image.open(path).quantize(256).save(path, optimize=True)
 

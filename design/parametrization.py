@@ -174,17 +174,22 @@ class Parametrization:
                 raise ValueError(f"curves: {name} has {curve.basis.shape[0]} values; it must have {n}")
         if "inversion_time" in self.curves and self.sequence.inversion_time is None:
             raise ValueError("curves: inversion_time varies, but the sequence has no inversion; give it one")
-        self._extreme("minimum", "maximum")
-        self._extreme("maximum", "minimum")
+        self._at_bounds("te")
+        self._at_bounds(*(name for name in FIELDS if name != "te"))
 
-    def _extreme(self, others: str, te: str) -> None:
-        """Build the sequence with the least room for its timing, and the one with the most."""
+    @property
+    def tightest(self) -> Sequence:
+        """Sequence with the shortest times and the largest flip angles within the bounds."""
+        return self._at_bounds("flip_angle")
+
+    def _at_bounds(self, *largest: str) -> Sequence:
+        """Return the sequence with the largest values of these curves and the smallest ones of the others."""
         values: dict[str, Any] = {}
         for name, curve in self.curves.items():
-            bound = getattr(curve, te if name == "te" else others)
+            bound = curve.maximum if name in largest else curve.minimum
             values[name] = bound if name == "inversion_time" else np.full(self.sequence.n_pulses, bound)
         try:
-            replace(self.sequence, **values)
+            return replace(self.sequence, **values)
         except ValueError as error:
             raise ValueError(f"within its bounds the sequence cannot be played out: {error}") from error
 

@@ -10,24 +10,48 @@ from numpy.typing import ArrayLike, NDArray
 
 def real_vector(name: str, value: ArrayLike, unit: str) -> NDArray[np.float64]:
     """Return `value` as a finite float64 vector, or raise a ValueError that names it."""
+    array = _numbers(name, value, unit)
+    if array.ndim > 1:
+        raise ValueError(f"{name} has shape {array.shape}; give a number or a one-dimensional array")
+    return np.atleast_1d(_finite(name, array))
+
+
+def real_rows(name: str, value: ArrayLike, unit: str, rows: str, n_columns: int) -> NDArray[np.float64]:
+    """Return `value` as a finite float64 matrix of `n_columns`, or raise a ValueError that names it.
+
+    `rows` is the name of the number of rows.
+    """
+    array = _numbers(name, value, unit)
+    if array.ndim != 2 or array.shape[1] != n_columns:
+        raise ValueError(f"{name} has shape {array.shape}; it must be ({rows}, {n_columns})")
+    return _finite(name, array)
+
+
+def _numbers(name: str, value: ArrayLike, unit: str) -> NDArray[np.float64]:
     try:
         raw = np.asarray(value)
         if raw.dtype.kind not in "iuf":
             raise TypeError
-        array = np.atleast_1d(raw.astype(np.float64))
+        return raw.astype(np.float64)
     except (TypeError, ValueError):
         raise ValueError(
             f"{name}={value!r} is not numeric; give real numbers in {unit or 'plain units'}"
         ) from None
-    if array.ndim != 1:
-        raise ValueError(f"{name} has shape {array.shape}; give a number or a one-dimensional array")
+
+
+def _finite(name: str, array: NDArray[np.float64]) -> NDArray[np.float64]:
     if array.size == 0:
         raise ValueError(f"{name} is empty; give at least one value")
-    bad = np.flatnonzero(~np.isfinite(array))
-    if bad.size:
-        place = f"[{bad[0]}]" if raw.ndim else ""
-        raise ValueError(f"{name}{place}={array[bad[0]]} is not finite; remove or replace it")
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        raise ValueError(f"{_value(name, array, bad[0])} is not finite; remove or replace it")
     return array
+
+
+def _value(name: str, array: NDArray[np.float64], index: NDArray[np.intp], style: str = "") -> str:
+    """Return one value of an array with its place, as in "tr[3]=0.01"."""
+    place = f"[{', '.join(map(str, index))}]" if index.size else ""
+    return f"{name}{place}={array[tuple(index)]:{style}}"
 
 
 def real_number(name: str, value: ArrayLike, unit: str) -> float:
@@ -54,9 +78,8 @@ def require_count(name: str, value: Any) -> None:
 
 def require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], rule: str, remedy: str) -> None:
     """Raise a ValueError that names the first value of `array` that breaks `rule`."""
-    bad = np.flatnonzero(~valid)
-    if bad.size:
-        raise ValueError(f"{name}[{bad[0]}]={array[bad[0]]:.6g} must be {rule}; {remedy}")
+    if not valid.all():
+        raise ValueError(f"{_value(name, array, np.argwhere(~valid)[0], '.6g')} must be {rule}; {remedy}")
 
 
 def broadcast(n: int, what: str, **arrays: NDArray[Any]) -> list[NDArray[Any]]:
@@ -69,6 +92,16 @@ def broadcast(n: int, what: str, **arrays: NDArray[Any]) -> list[NDArray[Any]]:
     for array in result:
         array.setflags(write=False)
     return result
+
+
+def cotangent_of(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.complex64]:
+    """Return `value` as finite complex64 numbers of that shape, or raise a ValueError that names it."""
+    array = np.asarray(value, dtype=np.complex64)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must have that of its signals, {shape}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} holds values that are not finite; check the scalar that was differentiated")
+    return array
 
 
 def rounded_bytes(values: ArrayLike, unit: float) -> bytes:

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch import operators
-from epgbloch._checks import require_count
+from epgbloch._checks import cotangent_of, require_count
 from epgbloch._cores import available_cores
-from epgbloch.intervals import Intervals
-from epgbloch.kernels.layout import LANES
-from epgbloch.sequence import Sequence
+from epgbloch.planning import plan
+from epgbloch.sequence import Sequence, flip_angle_trains
 from epgbloch.tasks import SequenceGradient, Task
 from epgbloch.tissue import Tissue
 
-ATOMS_PER_TASK = 512
-"""Atoms that one thread simulates in one go at most, a multiple of LANES."""
 PARAMETERS = ("t1", "t2", "b1", "off_resonance")
 """Tissue parameters that signals are differentiated by; with the prefix "ln_" by their logarithm."""
 Progress = Callable[[int, int], None]
@@ -104,7 +99,7 @@ class EPGBloch:
             F+(0) at TE, demodulated with the RF phase of its pulse: +sin(flip angle) after excitation of
             equilibrium magnetisation. Exactly real for phases 0 and pi (waveform included) on resonance.
         """
-        return self._run(sequence, tissue, (), progress)[0]
+        return self._run(sequence, sequence.flip_angle[np.newaxis], tissue, (), progress)[0]
 
     def stream(
         self,
@@ -176,9 +171,58 @@ class EPGBloch:
         ValueError
             If a name in `wrt` is unknown or given twice.
         """
+        return self._jacobian(sequence, sequence.flip_angle[np.newaxis], tissue, wrt, progress)
+
+    def jacobian_of_trains(
+        self, sequence: Sequence, flip_angle: ArrayLike, tissue: Tissue, wrt: tuple[str, ...] = ("t1", "t2")
+    ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """Simulate echoes and derivatives of many flip-angle trains at once, as for a population of designs.
+
+        Trains are simulated side by side: for few atoms and instantaneous pulses this is many times faster
+        than one call of `jacobian` a train. The results are the same to the last bit.
+
+        Parameters
+        ----------
+        sequence : Sequence
+            What the trains have in common: everything but its flip angles, which do not matter.
+        flip_angle : array_like, shape (n_trains, n_pulses), float64
+            Flip angles of every train [rad], 0 to 2 pi.
+        tissue : Tissue
+            The atoms.
+        wrt : tuple of str
+            Parameters, as for `jacobian`.
+
+        Returns
+        -------
+        signal : ndarray, shape (n_trains, n_atoms, n_pulses), complex64
+            As from `signal`.
+        derivatives : ndarray, shape (n_wrt, n_trains, n_atoms, n_pulses), complex64
+            Derivatives of the signal.
+
+        Raises
+        ------
+        ValueError
+            If `flip_angle` has another number of pulses than the sequence or a value that `Sequence` refuses,
+            or a name in `wrt` is unknown or given twice.
+        """
+        trains = flip_angle_trains(flip_angle, sequence.n_pulses)
+        pairs = tissue[np.tile(np.arange(tissue.n_atoms), len(trains))]
+        signal, derivatives = self._jacobian(sequence, trains, pairs, wrt, None)
+        shape = (len(trains), tissue.n_atoms, sequence.n_pulses)
+        return signal.reshape(shape), derivatives.reshape(len(wrt), *shape)
+
+    def _jacobian(
+        self,
+        sequence: Sequence,
+        flip_angle: NDArray[np.float64],
+        tissue: Tissue,
+        wrt: tuple[str, ...],
+        progress: Progress | None,
+    ) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+        """Signals and derivatives; flip angles and atoms as for `planning.plan`."""
         names = _parameters(wrt)
         parameters = tuple(dict.fromkeys(names))
-        result = self._run(sequence, tissue, parameters, progress)
+        result = self._run(sequence, flip_angle, tissue, parameters, progress)
         derivatives = result[1:]
         if len(parameters) < len(names):  # by T1 and by ln T1, say
             derivatives = derivatives[[parameters.index(name) for name in names]]
@@ -234,13 +278,14 @@ class EPGBloch:
         sets = tuple(dict.fromkeys(names))
         shape = (tissue.n_atoms, sequence.n_pulses)
         cotangent = np.zeros((tissue.n_atoms, 1 + len(sets), sequence.n_pulses), np.complex64)
-        cotangent[:, 0] = _cotangent("signal_cotangent", signal_cotangent, shape)
+        cotangent[:, 0] = cotangent_of("signal_cotangent", signal_cotangent, shape)
         if derivative_cotangents is not None:
-            own = _cotangent("derivative_cotangents", derivative_cotangents, (len(wrt), *shape))
+            own = cotangent_of("derivative_cotangents", derivative_cotangents, (len(wrt), *shape))
             for values, name, parameter in zip(own, wrt, names, strict=True):
                 scale = getattr(tissue, parameter)[:, np.newaxis] if name.startswith("ln_") else 1.0
                 cotangent[:, 1 + sets.index(parameter)] += scale * values
-        tasks = self._tasks(sequence, tissue, sets, real_loss=not cotangent.imag.any(), summed=True)
+        trains, real_loss = sequence.flip_angle[np.newaxis], not cotangent.imag.any()
+        tasks = plan(self, sequence, trains, tissue, sets, real_loss=real_loss, summed=True)
         parts: dict[int, SequenceGradient] = {}
 
         def pull_back(task: Task) -> None:
@@ -252,7 +297,12 @@ class EPGBloch:
         return sum(gradients[1:], start=gradients[0])
 
     def _run(
-        self, sequence: Sequence, tissue: Tissue, wrt: tuple[str, ...], progress: Progress | None
+        self,
+        sequence: Sequence,
+        flip_angle: NDArray[np.float64],
+        tissue: Tissue,
+        wrt: tuple[str, ...],
+        progress: Progress | None,
     ) -> NDArray[np.complex64]:
         """Signals and derivatives, shape (1 + len(wrt), n_atoms, n_pulses)."""
         result = np.empty((1 + len(wrt), tissue.n_atoms, sequence.n_pulses), np.complex64)
@@ -260,7 +310,7 @@ class EPGBloch:
         def simulate(task: Task) -> None:
             task.simulate(result)
 
-        self._run_tasks(simulate, self._tasks(sequence, tissue, wrt), tissue.n_atoms, progress)
+        self._run_tasks(simulate, plan(self, sequence, flip_angle, tissue, wrt), tissue.n_atoms, progress)
         return result
 
     def _run_tasks(
@@ -290,102 +340,6 @@ class EPGBloch:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-
-    def _tasks(
-        self,
-        sequence: Sequence,
-        tissue: Tissue,
-        wrt: tuple[str, ...],
-        *,
-        real_loss: bool = True,
-        summed: bool = False,
-    ) -> list[Task]:
-        """Split the atoms into tasks of equal kernel and number of states.
-
-        Without `real_loss`, imaginary parts count even where they are zero. `summed`: only the sum over atoms
-        matters, so that a few may share the largest number of states.
-        """
-        if sequence.spoiler_moment is None and sequence.dephasing.any() and tissue.diffusion.any():
-            raise ValueError(
-                f"diffusion={tissue.diffusion.max():.3g} m^2/s needs the spoiler_moment of the "
-                "sequence [rad/m]; give Sequence(..., spoiler_moment=...)"
-            )
-        intervals = Intervals.of(sequence)
-        n_states = self._states_per_atom(sequence, tissue)
-        if summed and sequence.pulse is None and tissue.n_atoms <= LANES:
-            n_states[:] = n_states.max()  # one task, of the longest T2
-        if sequence.pulse is None:
-            keys = [tissue.off_resonance != 0, tissue.diffusion > 0, n_states]
-        else:
-            keys = [
-                operators.in_table(sequence.pulse, tissue),
-                tissue.off_resonance,
-                tissue.diffusion > 0,
-                n_states,
-            ]
-        # neighbours of equal B1 share the interpolation of the operators
-        order = np.lexsort((tissue.b1, *keys))
-        steps = np.any([np.diff(key[order]) != 0 for key in keys], axis=0)
-        largest_b1 = float(tissue.b1.max())
-        # some tasks for every thread; sums over tasks must not depend on the number of threads
-        share = tissue.n_atoms // (8 if sequence.pulse is None else 32) // LANES * LANES
-        n_atoms_most = min(max(share, LANES), ATOMS_PER_TASK)
-        tasks: list[Task] = []
-        for members in np.split(order, np.flatnonzero(steps) + 1):
-            example = tissue[members[:1]]
-            real = (
-                real_loss
-                and intervals.real
-                and bool(example.off_resonance[0] == 0)
-                and "off_resonance" not in wrt
-                and (sequence.pulse is None or not np.iscomplexobj(sequence.pulse.waveform))
-            )
-            n_atoms, table_of = n_atoms_most, None
-            if sequence.pulse is not None:
-                table_of = self._tables(sequence, wrt, real, example, largest_b1)
-                if not operators.in_table(sequence.pulse, example)[0]:
-                    n_atoms = 1
-            for first in range(0, members.size, n_atoms):
-                atoms = members[first : first + n_atoms]
-                n = int(n_states[atoms[0]])
-                tasks.append(Task(sequence, intervals, wrt, atoms, tissue[atoms], n, real, table_of))
-        return tasks
-
-    def _tables(
-        self, sequence: Sequence, wrt: tuple[str, ...], real: bool, example: Tissue, largest_b1: float
-    ) -> Callable[[Tissue], operators.OperatorTable]:
-        """Return the function that gives the operators for atoms like `example`."""
-        pulse = sequence.pulse
-        assert pulse is not None
-        n_angles = operators.angle_count(pulse, float(sequence.flip_angle.max()) * largest_b1)
-        frequencies = operators.frequencies(pulse, float(example.off_resonance[0]), wrt)
-        if operators.in_table(pulse, example)[0]:
-            table = operators.shared_table(
-                pulse, frequencies, n_angles, self.n_subslices, self.slice_extent, real
-            )
-            return lambda atom: table
-        sampling = operators.sample_slice(pulse, self.n_subslices, self.slice_extent, symmetric=real)
-        return partial(operators.own_table, pulse, frequencies, n_angles, sampling)
-
-    def _states_per_atom(self, sequence: Sequence, tissue: Tissue) -> NDArray[np.intp]:
-        # no order beyond the middle of the spoilers can return to 0 before the end
-        highest = int(sequence.dephasing.sum()) // 2 + 1
-        if self.n_states is not None:
-            return np.full(tissue.n_atoms, min(self.n_states, highest), np.intp)
-        shortest_way = np.cumsum(np.sort(sequence.tr[sequence.dephasing > 0]))
-        n_states = 1 + np.searchsorted(shortest_way, -0.5 * np.log(self.tolerance) * tissue.t2)
-        # few distinct numbers, so that atoms can be simulated side by side; at most 1/8 too many states
-        step = 2 ** np.maximum(np.floor(np.log2(n_states)).astype(int) - 3, 0)
-        return np.minimum(-(-n_states // step) * step, highest)
-
-
-def _cotangent(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    array = np.asarray(value, dtype=np.complex64)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; it must have that of its signals, {shape}")
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} holds values that are not finite; check the scalar that was differentiated")
-    return array
 
 
 def _parameters(wrt: tuple[str, ...]) -> list[str]:

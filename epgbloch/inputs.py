@@ -14,9 +14,9 @@ from epgbloch.sequence import Sequence
 from epgbloch.tissue import Tissue
 
 
-def padded(tissue: Tissue) -> Tissue:
-    """Repeat the last atom until the number is a multiple of LANES."""
-    return tissue[np.minimum(np.arange(-(-tissue.n_atoms // LANES) * LANES), tissue.n_atoms - 1)]
+def padded(n_atoms: int) -> NDArray[np.intp]:
+    """Numbers of the atoms, the last one repeated until there is a multiple of LANES."""
+    return np.minimum(np.arange(-(-n_atoms // LANES) * LANES), n_atoms - 1)
 
 
 def in_blocks(values: NDArray[Any]) -> NDArray[Any]:
@@ -55,17 +55,40 @@ def b1_set(wrt: tuple[str, ...]) -> int:
     return 1 + wrt.index("b1") if "b1" in wrt else -1
 
 
+def _rows(
+    flip_angle: NDArray[np.float64], i_train: NDArray[np.intp], b1: NDArray[np.float64], wrt: tuple[str, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float32]]:
+    """Flip angles x B1, (n_rows, n_pulses), which row each atom has, and their derivatives by B1.
+
+    Neighbours of equal train and B1 share a row. There are no derivatives where nobody needs them.
+    """
+    first = np.ones(b1.size, bool)
+    first[1:] = (i_train[1:] != i_train[:-1]) | (b1[1:] != b1[:-1])
+    trains = flip_angle[i_train[first]]
+    rate = trains if "b1" in wrt else trains[:0]
+    return b1[first, np.newaxis] * trains, np.cumsum(first) - 1, rate.astype(np.float32)
+
+
 def instantaneous(
-    sequence: Sequence, intervals: Intervals, wrt: tuple[str, ...], tissue: Tissue, *, real: bool
+    sequence: Sequence,
+    intervals: Intervals,
+    wrt: tuple[str, ...],
+    flip_angle: NDArray[np.float64],
+    i_train: NDArray[np.intp],
+    tissue: Tissue,
+    *,
+    real: bool,
 ) -> tuple[Any, ...]:
-    """Arguments of `real_states.simulate` or `instantaneous.simulate` up to z_start."""
-    b1, i_b1 = np.unique(tissue.b1, return_inverse=True)
-    angle = np.multiply.outer(b1, sequence.flip_angle)
+    """Arguments of `real_states.simulate` or `instantaneous.simulate` up to z_start.
+
+    The trains (n_trains, n_pulses) take the place of that of the sequence; i_train : (n_atoms,) which.
+    """
+    angle, i_row, rate = _rows(flip_angle, i_train, tissue.b1, wrt)
     return (
         np.cos(angle).astype(np.float32),
         np.sin(angle).astype(np.float32),
-        i_b1.reshape(-1, LANES),
-        sequence.flip_angle.astype(np.float32),
+        i_row.reshape(-1, LANES),
+        rate,
         b1_set(wrt),
         intervals.turn.real.copy() if real else intervals.turn,
         sequence.dephasing,
@@ -84,16 +107,17 @@ def selective(
     sequence: Sequence,
     intervals: Intervals,
     wrt: tuple[str, ...],
+    flip_angle: NDArray[np.float64],
+    i_train: NDArray[np.intp],
     tissue: Tissue,
     table: operators.OperatorTable,
 ) -> tuple[Any, ...]:
-    """Arguments of `selective.simulate` up to z_start."""
-    flip_angle = sequence.flip_angle / table.angle_step
-    b1, i_b1 = np.unique(tissue.b1, return_inverse=True)
+    """Arguments of `selective.simulate` up to z_start; trains as in `instantaneous`."""
+    position, i_row, rate = _rows(flip_angle / table.angle_step, i_train, tissue.b1, wrt)
     return (
-        np.multiply.outer(b1, flip_angle),
-        i_b1,
-        flip_angle.astype(np.float32),
+        position,
+        i_row,
+        rate,
         b1_set(wrt),
         table.operators,
         table.weights(tissue, wrt),

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch._checks import broadcast, positive_number, real_number, real_vector, require, rounded_bytes
+from epgbloch._checks import (
+    broadcast,
+    positive_number,
+    real_number,
+    real_rows,
+    real_vector,
+    require,
+    rounded_bytes,
+)
 from epgbloch.pulse import RFPulse
 
 SPOILINGS = ("gradient", "rf", "balanced")
@@ -114,14 +122,7 @@ class Sequence:
         self._check_timing()
 
     def _check_values(self) -> None:
-        require("flip_angle", self.flip_angle, self.flip_angle >= 0, "at least 0", "use phase=pi to reverse")
-        require(
-            "flip_angle",
-            self.flip_angle,
-            self.flip_angle <= 2 * np.pi,
-            "at most 2 pi rad",
-            "is it in degrees?",
-        )
+        _check_flip_angles(self.flip_angle)
         for name in ("tr", "te"):
             vector = getattr(self, name)
             require(name, vector, vector > 0, "positive", "check its unit: it is in seconds")
@@ -275,3 +276,21 @@ class Sequence:
                 waveform = waveform + 1j * np.asarray(imaginary)
             pulse = RFPulse(waveform=waveform, **pulse)
         return cls(pulse=pulse, **values)
+
+
+def flip_angle_trains(flip_angle: ArrayLike, n_pulses: int) -> NDArray[np.float64]:
+    """Return many flip-angle trains, shape (n_trains, n_pulses) [rad], checked as that of a `Sequence`.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another one, or a value is not a finite number in 0 to 2 pi.
+    """
+    trains = real_rows("flip_angle", flip_angle, "radians", "n_trains", n_pulses)
+    _check_flip_angles(trains)
+    return trains
+
+
+def _check_flip_angles(angles: NDArray[np.float64]) -> None:
+    require("flip_angle", angles, angles >= 0, "at least 0", "use phase=pi to reverse")
+    require("flip_angle", angles, angles <= 2 * np.pi, "at most 2 pi rad", "is it in degrees?")

@@ -25,6 +25,8 @@ from epgbloch.sequence import Sequence
 from epgbloch.tissue import Tissue
 
 RealArray = NDArray[np.float64]
+TableOf = Callable[[Tissue], operators.OperatorTable]
+"""Gives the RF operators for some atoms."""
 
 
 _local = threading.local()
@@ -76,12 +78,16 @@ class Task:
     ----------
     sequence : Sequence
         The sequence.
+    flip_angle : ndarray, shape (n_trains, n_pulses), float64
+        Trains that take the place of that of the sequence [rad].
     intervals : Intervals
         Those of the sequence.
     wrt : tuple of str
         Tissue parameters of the derivatives.
     atoms : ndarray, shape (n_atoms,), int
         Their numbers among all atoms.
+    i_train : ndarray, shape (n_atoms,), int
+        Train of each.
     tissue : Tissue
         The atoms.
     n_states : int
@@ -93,25 +99,40 @@ class Task:
     """
 
     sequence: Sequence
+    flip_angle: RealArray
     intervals: Intervals
     wrt: tuple[str, ...]
     atoms: NDArray[np.intp]
+    i_train: NDArray[np.intp]
     tissue: Tissue
     n_states: int
     real: bool
-    table_of: Callable[[Tissue], operators.OperatorTable] | None
+    table_of: TableOf | None
 
     def simulate(self, out: NDArray[np.complex64]) -> None:
         """Write signals and derivatives; out : (1 + len(wrt), all atoms, n_pulses)."""
         if self.table_of is None:
-            tissue = inputs.padded(self.tissue)
-            arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
+            _, arguments = self._instantaneous_inputs()
             kernel = real_states.simulate if self.real else instantaneous.simulate
             kernel(*arguments, self.n_states, self.atoms, out)
             return
-        table = self.table_of(self.tissue)
-        arguments = inputs.selective(self.sequence, self.intervals, self.wrt, self.tissue, table)
+        _, arguments = self._selective_inputs(self.table_of)
         selective.simulate(*arguments, self.n_states, self.real, self.atoms, out)
+
+    def _instantaneous_inputs(self) -> tuple[Tissue, tuple[Any, ...]]:
+        """Whole blocks of atoms, and the arguments of the kernel up to z_start."""
+        index = inputs.padded(self.tissue.n_atoms)
+        tissue, i_train = self.tissue[index], self.i_train[index]
+        return tissue, inputs.instantaneous(
+            self.sequence, self.intervals, self.wrt, self.flip_angle, i_train, tissue, real=self.real
+        )
+
+    def _selective_inputs(self, table_of: TableOf) -> tuple[operators.OperatorTable, tuple[Any, ...]]:
+        """Operators, and the arguments of the kernel up to z_start."""
+        table = table_of(self.tissue)
+        return table, inputs.selective(
+            self.sequence, self.intervals, self.wrt, self.flip_angle, self.i_train, self.tissue, table
+        )
 
     def gradient(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
         """Pull cotangents of the signals and derivatives of these atoms back to the sequence."""
@@ -120,8 +141,7 @@ class Task:
         return self._gradient_selective(cotangent)
 
     def _gradient_instantaneous(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
-        tissue = inputs.padded(self.tissue)
-        arguments = inputs.instantaneous(self.sequence, self.intervals, self.wrt, tissue, real=self.real)
+        tissue, arguments = self._instantaneous_inputs()
         full = np.zeros((tissue.n_atoms, *cotangent.shape[1:]), np.complex64)
         full[: self.tissue.n_atoms] = cotangent
         echo_bar = inputs.factor_blocks(np.moveaxis(full, 0, -1), real=self.real)
@@ -160,21 +180,20 @@ class Task:
                 start_bar,
             )
             step_bar = self._step_bar(inputs.from_factor_blocks(turn_bar, real=False))
+        n_atoms = self.tissue.n_atoms
         return self._collect(
-            tissue,
-            inputs.from_blocks(angle_bar),
-            inputs.from_blocks(rate_bar),
+            inputs.from_blocks(angle_bar)[:n_atoms],
+            inputs.from_blocks(rate_bar)[:n_atoms],
             step_bar,
-            inputs.from_blocks(e1_bar),
-            inputs.from_factor_blocks(e2_bar, real=self.real),
-            inputs.from_factor_blocks(decay_bar, real=self.real),
-            inputs.from_blocks(start_bar),
+            inputs.from_blocks(e1_bar)[:n_atoms],
+            inputs.from_factor_blocks(e2_bar, real=self.real)[:n_atoms],
+            inputs.from_factor_blocks(decay_bar, real=self.real)[:n_atoms],
+            inputs.from_blocks(start_bar)[:n_atoms],
         )
 
     def _gradient_selective(self, cotangent: NDArray[np.complex64]) -> SequenceGradient:
         assert self.table_of is not None
-        table = self.table_of(self.tissue)
-        arguments = inputs.selective(self.sequence, self.intervals, self.wrt, self.tissue, table)
+        table, arguments = self._selective_inputs(self.table_of)
         n_atoms, n_sets, n_pulses = cotangent.shape
         position_bar, rate_bar = np.zeros((2, n_atoms, n_pulses), np.float32)
         turn_bar = np.zeros((n_atoms, n_pulses), np.complex64)
@@ -196,7 +215,6 @@ class Task:
         # With half of the slice and real signals, the two halves cancel in the derivative by the phase.
         step_bar = np.zeros_like(rate_bar) if self.real else self._step_bar(turn_bar)
         return self._collect(
-            self.tissue,
             position_bar / table.angle_step,
             rate_bar / table.angle_step,
             step_bar,
@@ -212,7 +230,6 @@ class Task:
 
     def _collect(
         self,
-        tissue: Tissue,
         angle_bar: NDArray[Any],
         rate_bar: NDArray[Any],
         step_bar: NDArray[Any],
@@ -227,11 +244,11 @@ class Task:
         the phase step to the next pulse; e1_bar, e2_bar, decay_bar : (n_atoms, n_sets, n_pulses);
         start_bar : (n_atoms, n_sets)
         """
-        times = self.intervals
+        times, tissue = self.intervals, self.tissue
 
         def summed(bar: NDArray[Any], slope: NDArray[Any], index: NDArray[np.int64]) -> RealArray:
             if slope.shape[1] == 1:
-                return np.tensordot(bar.conj(), slope[:, 0].T, ((0, 1), (0, 1))).real
+                return np.einsum("asn,sa->n", bar.conj(), slope[:, 0]).real
             return np.einsum("asn,sna->n", bar.conj(), slope[:, index]).real
 
         tr = summed(e1_bar, times.recovery_slope(tissue, self.wrt), times.i_tr)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jobs import cli_dictionary, cli_report
+from jobs import cli_design, cli_dictionary, cli_report
 from jobs.cli_options import (
     CONTEXT,
     DEBUG,
@@ -26,6 +26,7 @@ from jobs.cli_options import (
     Roi,
     Threads,
     Truth,
+    numbers,
 )
 from jobs.console import Console
 
@@ -65,6 +66,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_dictionary.app, name="dictionary")
+app.add_typer(cli_design.app, name="design")
 
 
 def main() -> None:
@@ -173,17 +175,8 @@ def simulate(
         "--b1": b1 or ["1"],
         "--off-resonance-hz": off_resonance_hz or ["0"],
     }
-    numbers = {option: _numbers(option, texts) for option, texts in values.items()}
-    run_simulate(protocol, *numbers.values(), out=out, figure=figure, force=force, console=Console(quiet))
-
-
-def _numbers(option: str, texts: list[str]) -> list[float]:
-    """Numbers of an option that is repeated or holds comma-separated values."""
-    items = [item for text in texts for item in text.split(",")]
-    try:
-        return [float(item) for item in items]
-    except ValueError:
-        raise ValueError(f"{option} {','.join(texts)}: give numbers separated by commas") from None
+    lists = [numbers(option, texts) for option, texts in values.items()]
+    run_simulate(protocol, *lists, out=out, figure=figure, force=force, console=Console(quiet))
 
 
 @app.command()

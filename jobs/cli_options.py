@@ -45,3 +45,12 @@ Debug = Annotated[
         "--debug", envvar="EPGBLOCH_DEBUG", callback=_remember_debug, help="Show the traceback of an error."
     ),
 ]
+
+
+def numbers(option: str, texts: list[str]) -> list[float]:
+    """Numbers of an option that is repeated or holds comma-separated values."""
+    items = [item for text in texts for item in text.split(",")]
+    try:
+        return [float(item) for item in items]
+    except ValueError:
+        raise ValueError(f"{option} {','.join(texts)}: give numbers separated by commas") from None

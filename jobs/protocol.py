@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dictionaries.grid import Grid, linear_axis, log_axis
 from epgbloch import EPGBloch, Sequence
 from jobs.protocol_admm import METHODS, read_admm
+from jobs.protocol_scan import Scan, read_scan
 from jobs.protocol_sequence import read_sequence
 from jobs.protocol_trajectory import Trajectory, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
@@ -41,8 +42,8 @@ class Protocol:
     path : Path
         The file.
     text : str
-        YAML text that says the same without other files: the file itself, or, where it refers to CSV files,
-        its content with their numbers.
+        YAML text that says the same without other files: the file itself, or, where it refers to CSV files or
+        the train of a Pulseq file, its content with their numbers. Files that it needs have full paths.
     sequence : Sequence
         Section ``sequence``.
     model : EPGBloch or GRUSurrogate
@@ -77,11 +78,13 @@ class Protocol:
         Whether the proton density is divided by an estimate of the receive field.
     slices : tuple of int or None
         Slices to reconstruct, counted from 0; None: all.
-    trajectory : Radial, Spiral, Cartesian or None
+    trajectory : Radial, Spiral, Cartesian, PulseqTrajectory or None
         Function of (n_readouts, n_samples, matrix) that returns the trajectory [cycles per pixel]; None: the
         raw data hold it.
     trajectory_units : str
         Units of the trajectory in the raw data, one of `TRAJECTORY_UNITS`.
+    scan : Scan or None
+        Section ``scan``: how the sequence is played; None where it is absent.
     """
 
     path: Path
@@ -105,6 +108,7 @@ class Protocol:
     slices: tuple[int, ...] | None
     trajectory: Trajectory | None
     trajectory_units: str
+    scan: Scan | None
 
     def changed(self, **values: Any) -> Protocol:
         """Protocol with other values of its fields, except for those that are None."""
@@ -131,7 +135,8 @@ class Protocol:
 def load_protocol(path: str | Path) -> Protocol:
     """Read and check a protocol.
 
-    The annotated example ``examples/protocol.yaml`` lists every key. CSV files are relative to the protocol.
+    The annotated example ``examples/protocol.yaml`` lists every key. Other files are relative to the
+    protocol.
 
     Raises
     ------
@@ -150,6 +155,7 @@ def load_protocol(path: str | Path) -> Protocol:
         "reconstruction",
         "trajectory",
         "trajectory_units",
+        "scan",
     )
     top = Section(path, "", content, keys)
     top.require("sequence")
@@ -179,8 +185,7 @@ def load_protocol(path: str | Path) -> Protocol:
     units = top.text("trajectory_units", TRAJECTORY_UNITS, "cycles_per_pixel")
     if trajectory is not None and units != "cycles_per_pixel":
         raise top.error("trajectory_units", "a computed trajectory is in cycles_per_pixel; remove this key")
-    engine = read_engine(top)
-    model = _read_surrogate(top) if "surrogate" in content else engine
+    model, engine = read_model(top)
     if content != original:  # numbers from CSV files replaced their references, and full paths relative ones
         text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
     return Protocol(
@@ -205,6 +210,7 @@ def load_protocol(path: str | Path) -> Protocol:
         slices=slices,
         trajectory=trajectory,
         trajectory_units=units,
+        scan=read_scan(top, sequence.n_pulses) if top.has("scan") else None,
     )
 
 
@@ -268,6 +274,12 @@ def read_engine(top: Section) -> EPGBloch:
             n_subslices=section.count("n_subslices", 32),
             slice_extent=section.number("slice_extent", 3.0, above=0),
         )
+
+
+def read_model(top: Section) -> tuple[EPGBloch | GRUSurrogate, EPGBloch]:
+    """Model of the section ``surrogate`` or ``engine``, and the engine (of defaults beside a surrogate)."""
+    engine = read_engine(top)
+    return (_read_surrogate(top) if "surrogate" in top.values else engine), engine
 
 
 def _read_surrogate(top: Section) -> GRUSurrogate:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from epgbloch import RFPulse, Sequence, trains
 from epgbloch.sequence import SPOILINGS
+from jobs.protocol_pulseq import sequence_of_pulseq
 from jobs.protocol_values import Section
 
 _KEYS = (
@@ -19,7 +22,9 @@ _KEYS = (
     "inversion_efficiency",
     "spoiling",
     "rf_spoiling_increment_deg",
+    "dephasing",
     "pulse",
+    "pulseq",
 )
 _TRAIN_KEYS = {
     **dict.fromkeys(trains.TRAINS, ("train", "n_pulses", "seed", "maximum_deg")),
@@ -31,7 +36,15 @@ _PULSE_KEYS = {
     "gaussian": ("shape", "duration_ms", "slice_thickness_mm", "time_bandwidth_product", "n_steps"),
     "sinc": ("shape", "duration_ms", "slice_thickness_mm", "time_bandwidth_product", "n_steps"),
     "rectangular": ("shape", "duration_ms", "slice_thickness_mm", "n_steps"),
-    "samples": ("shape", "duration_ms", "slice_thickness_mm", "samples", "bandwidth_hz", "center_ms"),
+    "samples": (
+        "shape",
+        "duration_ms",
+        "slice_thickness_mm",
+        "samples",
+        "samples_imaginary",
+        "bandwidth_hz",
+        "center_ms",
+    ),
 }
 
 
@@ -44,6 +57,12 @@ def read_sequence(protocol: Section) -> Sequence:
         If a key is missing, unknown or out of range, or the timing cannot be played out.
     """
     section = protocol.section("sequence", _KEYS)
+    if section.has("pulseq"):
+        section.only(("pulseq",), "pulseq")
+        # The numbers replace the reference, so that the protocol no longer depends on the file.
+        numbers = sequence_of_pulseq(section, "pulseq")
+        section.values.clear()
+        section.values.update(numbers)
     section.require("flip_angle_deg", "tr_ms", "te_ms")
     inverted = section.has("inversion_time_ms")
     if section.has("inversion_efficiency") and not inverted:
@@ -61,6 +80,7 @@ def read_sequence(protocol: Section) -> Sequence:
             inversion_efficiency=section.number("inversion_efficiency", 1.0, at_least=0, at_most=1),
             pulse=read_pulse(section) if section.has("pulse") else None,
             spoiling=spoiling,
+            dephasing=section.vector("dephasing") if section.has("dephasing") else None,
             rf_spoiling_increment=float(np.deg2rad(section.number("rf_spoiling_increment_deg", 117.0))),
         )
 
@@ -122,7 +142,14 @@ def read_pulse(parent: Section) -> RFPulse:
             section.require("samples", "bandwidth_hz")
             center = 1e-3 * section.number("center_ms", 1.0, at_least=0) if section.has("center_ms") else None
             bandwidth = section.number("bandwidth_hz", 1.0, above=0)
-            samples = section.vector("samples")
+            samples: NDArray[Any] = section.vector("samples")
+            if section.has("samples_imaginary"):
+                imaginary = section.vector("samples_imaginary")
+                if imaginary.size != samples.size:
+                    raise section.error(
+                        "samples_imaginary", f"has {imaginary.size} values, samples {samples.size}"
+                    )
+                samples = samples + 1j * imaginary
             return RFPulse.from_samples(samples, duration, bandwidth, thickness, center=center)
         make, default = (RFPulse.gaussian, 3.0) if shape == "gaussian" else (RFPulse.sinc, 4.0)
         product = section.number("time_bandwidth_product", default, above=0)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.protocol_pulseq import PulseqTrajectory, pulseq_trajectory
 from jobs.protocol_values import Section
 
 _OVERSAMPLING = 2  # samples of a spoke or a line over pixels
@@ -97,7 +98,7 @@ class Cartesian:
         return _OVERSAMPLING * n_pixels
 
 
-Trajectory = Radial | Spiral | Cartesian
+Trajectory = Radial | Spiral | Cartesian | PulseqTrajectory
 
 
 def read_trajectory(protocol: Section) -> Trajectory:
@@ -112,6 +113,7 @@ def read_trajectory(protocol: Section) -> Trajectory:
         "golden_angle_radial": _radial,
         "spiral": _spiral,
         "cartesian": _cartesian,
+        "pulseq": lambda section: pulseq_trajectory(section, "pulseq"),
     }
     section = protocol.section("trajectory", tuple(kinds))
     if len(section.values) != 1:

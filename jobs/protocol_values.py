@@ -222,11 +222,23 @@ def read_yaml(path: Path) -> tuple[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return text, yaml.load(text, _Loader)
     except OSError as error:
         raise ProtocolError(f"{path}: cannot read the protocol: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ProtocolError(f"{path}: not a text file; a protocol is YAML text") from error
+    return text, parse_yaml(path, text)
+
+
+def parse_yaml(path: Path, text: str) -> Any:
+    """Content of YAML text; `path` is for messages.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

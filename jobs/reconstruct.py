@@ -18,6 +18,7 @@ from jobs.models import stored_model
 from jobs.options import at_least
 from jobs.outputs import check_folder, new_folder, resumable_folder
 from jobs.protocol import Protocol, load_protocol
+from jobs.protocol_pulseq import PulseqTrajectory
 from jobs.report import REPORT, write_report
 from jobs.report_checks import ADVICE, doubtful_signs
 from jobs.report_data import FIGURES, Results, figure_name
@@ -93,10 +94,15 @@ def run_reconstruct(
         sensitivity_path=sensitivity_path,
         gradient_delays=gradient_delays,
     )
+    trajectory = protocol.trajectory
+    played = isinstance(trajectory, PulseqTrajectory)
     scan = read_raw_data(
-        scan_path, trajectory=protocol.trajectory, trajectory_units=protocol.trajectory_units
+        scan_path, trajectory=None if played else trajectory, trajectory_units=protocol.trajectory_units
     )
     n_repetitions = check_readouts(scan, protocol)
+    if isinstance(trajectory, PulseqTrajectory):
+        # As numbers: where its centre lies is known, whatever the counters of the raw data say.
+        scan = replace(scan, trajectory=trajectory(scan.n_readouts, scan.n_samples, scan.matrix))
     if protocol.virtual_coils is not None:
         check_virtual_coils(protocol.virtual_coils, scan.n_coils)
     numbers = slice_numbers(scan, protocol)

@@ -61,7 +61,10 @@ def run_simulate(
             f"Simulating {tissue.n_atoms} tissue(s) x {protocol.sequence.n_pulses} pulses"
         ) as progress:
             signal = protocol.model.signal(protocol.sequence, tissue, progress=progress)
-        (_write_csv if out.suffix == ".csv" else _write_hdf5)(path, protocol, tissue, signal)
+        if out.suffix == ".csv":
+            write_signal_csv(path, tissue, signal)
+        else:
+            _write_hdf5(path, protocol, tissue, signal)
         if figure_path is not None:
             _draw(figure_path, tissue, signal)
     for written in filter(None, (out, figure)):
@@ -78,7 +81,8 @@ def _columns(tissue: Tissue) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _write_csv(path: Path, protocol: Protocol, tissue: Tissue, signal: NDArray[np.complex64]) -> None:
+def write_signal_csv(path: Path, tissue: Tissue, signal: NDArray[np.complex64]) -> None:
+    """Write one row for each tissue and pulse."""
     columns = _columns(tissue)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

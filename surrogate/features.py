@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from epgbloch import Sequence, Tissue
+from epgbloch import Sequence, SequenceGradient, Tissue
 from surrogate.sampling import Ranges
 
 FEATURES = ("ln_t1", "ln_t2", "tr", "te", "angle")
@@ -66,15 +66,52 @@ def initial_state(
     return np.stack([1 - lost, slope, np.zeros_like(lost)], axis=-1).astype(np.float32)
 
 
-def network_inputs(sequence: Sequence, tissue: Tissue) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return `pulse_features` and `initial_state` of every atom; its B1 scales the flip angles."""
-    angle = sequence.flip_angle * tissue.b1[:, np.newaxis]
-    margin = sequence.pulse_margins[0]  # from the start of the first pulse to its centre
-    delay = np.nan if sequence.inversion_time is None else sequence.inversion_time - margin
+def network_inputs(
+    sequence: Sequence, tissue: Tissue, flip_angle: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return `pulse_features` and `initial_state` of every atom; its B1 scales the flip angles.
+
+    These are `flip_angle`, shape (n_atoms, n_pulses) [rad], or, where it is None, those of the sequence.
+    """
+    angle = (sequence.flip_angle if flip_angle is None else flip_angle) * tissue.b1[:, np.newaxis]
     return (
         pulse_features(tissue.t1, tissue.t2, sequence.tr, sequence.te, angle),
-        initial_state(tissue.t1, delay, sequence.inversion_efficiency),
+        initial_state(tissue.t1, _inversion_delay(sequence), sequence.inversion_efficiency),
     )
+
+
+def _inversion_delay(sequence: Sequence) -> float:
+    """Time from the inversion to the start of the first pulse [s]; not a number without inversion."""
+    if sequence.inversion_time is None:
+        return np.nan
+    return sequence.inversion_time - sequence.pulse_margins[0]
+
+
+def sequence_gradient(
+    sequence: Sequence, tissue: Tissue, pulses_bar: NDArray[np.float32], initial_bar: NDArray[np.float32]
+) -> SequenceGradient:
+    """Return the derivatives of a scalar by the sequence from those by its `network_inputs`.
+
+    Sums over atoms are in double precision. The phases do not matter to the network.
+
+    Parameters
+    ----------
+    sequence, tissue
+        As for `network_inputs`.
+    pulses_bar : ndarray, shape (n_atoms, n_pulses, 5), float32
+        Derivatives of the scalar by the inputs at each pulse.
+    initial_bar : ndarray, shape (n_atoms, 3), float32
+        Derivatives by the state before the first pulse.
+    """
+    tr, te = (pulses_bar[..., FEATURES.index(name)].sum(axis=0, dtype=np.float64) for name in ("tr", "te"))
+    flip_angle = np.einsum("a,an->n", tissue.b1, pulses_bar[..., FEATURES.index("angle")])
+    inversion_time = 0.0
+    if sequence.inversion_time is not None:
+        ratio = _inversion_delay(sequence) / tissue.t1
+        loss_rate = 2 * sequence.inversion_efficiency * np.exp(-ratio) / tissue.t1
+        slopes = np.stack([loss_rate, loss_rate * (ratio - 1), np.zeros_like(ratio)], axis=-1)
+        inversion_time = float(np.sum(slopes * initial_bar))
+    return SequenceGradient(flip_angle, np.zeros(sequence.n_pulses), tr, te, inversion_time)
 
 
 def normalisation(ranges: Ranges) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

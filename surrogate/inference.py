@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from surrogate.features import OUTPUTS, normalisation
 from surrogate.kernels.gru import predict
+from surrogate.kernels.gru_gradient import pull_back
 from surrogate.kernels.inputs import time_first
+from surrogate.kernels.products import WIDTH
 from surrogate.processor import Packing
 from surrogate.weights import Weights
 
@@ -17,6 +19,8 @@ Float32 = NDArray[np.float32]
 
 BLOCK = 48
 """Signals at a time that suit the processor: their states stay in its cache; a multiple of 6 rows."""
+GRADIENT_BLOCK = 12
+"""The same for gradients, which keep the states and gates of all pulses: 2 kB a signal and pulse."""
 
 
 class Inference:
@@ -67,6 +71,34 @@ class Inference:
         predict(self._flat, inputs, initial, self._packing.size.layers, self._packing.width, padded)
         return padded[..., : len(OUTPUTS)].swapaxes(0, 1)
 
+    def pull_back(self, pulses: Float32, initial: Float32, bars: Float32) -> tuple[Float32, Float32]:
+        """Return the derivatives of a scalar by the inputs, computed on the calling thread.
+
+        Parameters
+        ----------
+        pulses, initial
+            As for `outputs`.
+        bars : ndarray, shape (n_signals, n_pulses, 3), float32
+            Derivatives of the scalar by the outputs.
+
+        Returns
+        -------
+        ndarray, shape (n_signals, n_pulses, 5), float32
+            Derivatives by `pulses`.
+        ndarray, shape (n_signals, 3), float32
+            Derivatives by `initial`.
+        """
+        (n_signals, n_pulses, n_features), size = pulses.shape, self._packing.size
+        inputs = time_first(pulses, self._center, self._factor)
+        own_bars = np.zeros((n_pulses, n_signals, self._packing.n_outputs), np.float32)
+        own_bars[..., : len(OUTPUTS)] = bars.swapaxes(0, 1)
+        hidden = np.empty((size.layers, n_pulses + 1, n_signals, self._packing.width), np.float32)
+        gates = np.empty((size.layers, n_pulses, 4, n_signals, self._packing.width), np.float32)
+        inputs_bar = np.empty((n_pulses, n_signals, WIDTH), np.float32)
+        initial_bar = np.empty_like(initial)
+        pull_back(self._flat, inputs, initial, own_bars, hidden, gates, inputs_bar, initial_bar)
+        return inputs_bar[..., :n_features].swapaxes(0, 1) * self._factor, initial_bar
+
     def outputs_on(self, n_threads: int, pulses: Float32, initial: Float32) -> Float32:
         """Return the same from several threads."""
         with ThreadPoolExecutor(n_threads) as pool:
@@ -76,7 +108,7 @@ class Inference:
             return np.concatenate(list(parts))
 
 
-def blocks(n_signals: int, n_threads: int) -> list[slice]:
-    """Return signals at a time, at most `BLOCK`, and no more than fall to a thread."""
-    size = min(BLOCK, -(-n_signals // n_threads))
+def blocks(n_signals: int, n_threads: int, largest: int = BLOCK) -> list[slice]:
+    """Return signals at a time, at most `largest`, and no more than fall to a thread."""
+    size = min(largest, -(-n_signals // n_threads))
     return [slice(start, min(start + size, n_signals)) for start in range(0, n_signals, size)]

@@ -75,7 +75,9 @@ def check_known(sequence: Sequence, tissue: Tissue, pulse: dict[str, Any]) -> No
             )
 
 
-def check_ranges(sequence: Sequence, tissue: Tissue, ranges: Ranges) -> None:
+def check_ranges(
+    sequence: Sequence, tissue: Tissue, ranges: Ranges, flip_angle: NDArray[np.float64] | None = None
+) -> None:
     """Raise an error where a parameter lies outside the ranges of the training data.
 
     Parameters
@@ -84,6 +86,8 @@ def check_ranges(sequence: Sequence, tissue: Tissue, ranges: Ranges) -> None:
         What is to be simulated.
     ranges : Ranges
         The ranges.
+    flip_angle : ndarray, shape (n_trains, n_pulses), optional
+        Flip angles [rad] that take the place of those of the sequence.
 
     Raises
     ------
@@ -98,17 +102,18 @@ def check_ranges(sequence: Sequence, tissue: Tissue, ranges: Ranges) -> None:
         _check("inversion_time", np.array([sequence.inversion_time]), ranges.inversion_time, " s")
         efficiency = np.array([sequence.inversion_efficiency])
         _check("inversion_efficiency", efficiency, ranges.inversion_efficiency, "")
-    largest = sequence.flip_angle * tissue.b1.max()
+    largest = (sequence.flip_angle if flip_angle is None else flip_angle) * tissue.b1.max()
     _check("flip_angle x largest b1", largest, (0.0, ranges.largest_flip_angle), " rad")
 
 
 def _check(name: str, values: NDArray[np.float64], limits: tuple[float, float], unit: str) -> None:
     low, high = limits
-    outside = np.flatnonzero((values < low * (1 - _ROUNDING)) | (values > high * (1 + _ROUNDING)))
-    if outside.size:
-        i = outside[0]
-        place = f"[{i}]" if values.size > 1 else ""
+    outside = (values < low * (1 - _ROUNDING)) | (values > high * (1 + _ROUNDING))
+    if outside.any():
+        first = np.argwhere(outside)[0]
+        place = f"[{', '.join(map(str, first))}]" if values.size > 1 else ""
         raise OutOfRangeError(
-            f"{name}{place}={values[i]:.6g}{unit} lies outside {low:.6g} to {high:.6g}{unit}, the range that "
-            "the network was trained on; use EPGBloch, or extrapolate=True for a signal of unknown error"
+            f"{name}{place}={values[tuple(first)]:.6g}{unit} lies outside {low:.6g} to {high:.6g}{unit}, the "
+            "range that the network was trained on; use EPGBloch, or extrapolate=True for a signal of "
+            "unknown error"
         )

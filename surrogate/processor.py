@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from surrogate.features import FEATURES, INITIAL, OUTPUTS
-from surrogate.kernels.gru import loss_and_gradient
+from surrogate.kernels.gru_gradient import loss_and_gradient
 from surrogate.kernels.products import WIDTH
 from surrogate.size import NetworkSize
 

@@ -4,6 +4,7 @@ import numpy as np
 from figure_scripts.cases import error, families, gaussian, lobes, random_tissue, rounded, sequence, tissue
 
 from epgbloch import EPGBloch, Tissue
+from epgbloch.planning import states_per_atom
 from epgbloch.reference import epg_bloch, instantaneous_epg, isochromats
 from epgbloch.trains import TRAINS
 
@@ -18,7 +19,7 @@ def states():
     train, atoms = lobes(), tissue()
     exact = instantaneous_epg(train, atoms, n_states=train.n_pulses // 2)
     counts = [2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 80, 120, 160, 190]
-    chosen = EPGBloch()._states_per_atom(train, atoms)
+    chosen = states_per_atom(EPGBloch(), train, atoms)
     return {
         "t2_ms": rounded(1e3 * atoms.t2),
         "n_states": counts,
@@ -36,7 +37,7 @@ def tolerance():
     for train in families(N_TRAIN).values():
         exact = instantaneous_epg(train, atoms, n_states=N_TRAIN // 2)
         for value in TOLERANCES:
-            counts[value].append(EPGBloch(tolerance=value)._states_per_atom(train, atoms))
+            counts[value].append(states_per_atom(EPGBloch(tolerance=value), train, atoms))
             errors[value].append(_with_states(train, atoms, counts[value][-1], exact))
     return {
         "tolerance": TOLERANCES,

@@ -38,7 +38,7 @@ def rotate(n, cos, sin, rate, b1_set, operator):
         store(operator, ZX + h, -(half * sine))
         store(operator, ZZ + h, cosine)
         if b1_set > 0:
-            own, turned = b1_set * SIZE + h, fill(rate[n])
+            own, turned = b1_set * SIZE + h, load(rate, n * LANES + h)
             store(operator, own + XX, -(half * turned * sine))
             store(operator, own + XZ, turned * cosine)
             store(operator, own + ZX, -(half * turned * cosine))
@@ -119,16 +119,18 @@ def simulate(
         zeros(n_sets * LANES),
         zeros(n_sets * n_pulses * 2 * LANES),
     )
-    own_cos, own_sin = zeros(n_pulses * LANES), zeros(n_pulses * LANES)
+    own_cos, own_sin, own_rate = zeros(n_pulses * LANES), zeros(n_pulses * LANES), zeros(n_pulses * LANES)
     states, product, operator = view(own_states, 0), view(own_product, 0), view(own_operator, 0)
     folded, factors, echoes = view(own_folded, 0), view(own_factors, 0), view(own_echoes, 0)
     re, im, b_cos, b_sin = view(own_re, 0), view(own_im, 0), view(own_cos, 0), view(own_sin, 0)
-    by_pulse = view(rate, 0)
+    b_rate = view(own_rate, 0)
     diffuses = diffusion.size > 0
     settings = denormals_to_zero()
     for block in range(n_blocks):
         spread(cos, i_b1[block], n_pulses, own_cos)
         spread(sin, i_b1[block], n_pulses, own_sin)
+        if b1_set > 0:
+            spread(rate, i_b1[block], n_pulses, own_rate)
         b_e1, b_e2 = (
             view(e1, block * n_sets * n_tr * LANES),
             view(e2, 2 * block * n_sets * n_tr * LANES),
@@ -139,7 +141,7 @@ def simulate(
         offset = 0
         for n in range(n_pulses):
             at_plus, at_minus = (SLACK - offset) * LANES, 2 * window + offset * LANES
-            rotate(n, b_cos, b_sin, by_pulse, b1_set, operator)
+            rotate(n, b_cos, b_sin, b_rate, b1_set, operator)
             transverse(operator, n_sets, window, at_plus, at_minus, states, re, im)
             _echoes(n, n_pulses, i_te[n], n_te, n_sets, b_decay, re, im, echoes)
             set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
@@ -158,5 +160,5 @@ def simulate(
     restore_denormals(settings)
     for array in (own_states, own_product, own_operator, own_folded, own_factors, own_re, own_im, own_echoes):
         hold(array)
-    hold(own_cos)
-    hold(own_sin)
+    for array in (own_cos, own_sin, own_rate):
+        hold(array)

@@ -101,7 +101,7 @@ def _angle_adjoint(n, cos, sin, rate, b1_set, bar, angle_bar, rate_bar):
         cos_bar = half * load(bar, XX + h) + load(bar, ZZ + h)
         sin_bar = load(bar, XZ + h) - half * load(bar, ZX + h)
         if b1_set > 0:
-            own, turned = b1_set * SIZE + h, fill(rate[n])
+            own, turned = b1_set * SIZE + h, load(rate, at)
             d_cos_bar = half * load(bar, own + XX) + load(bar, own + ZZ)
             d_sin_bar = load(bar, own + XZ) - half * load(bar, own + ZX)
             store(rate_bar, at, cosine * d_sin_bar - sine * d_cos_bar)
@@ -154,7 +154,7 @@ def adjoint(
     own_operator, own_folded, own_bar = zeros(n_sets * SIZE), zeros(n_sets * SIZE), zeros(n_sets * SIZE)
     own_transposed, own_re, own_im = zeros(n_sets * SIZE), zeros(n_sets * LANES), zeros(n_sets * LANES)
     own_factors, own_factors_bar = zeros(n_sets * 3 * LANES), zeros(n_sets * 3 * LANES)
-    own_cos, own_sin = zeros(n_pulses * LANES), zeros(n_pulses * LANES)
+    own_cos, own_sin, own_rate = zeros(n_pulses * LANES), zeros(n_pulses * LANES), zeros(n_pulses * LANES)
     states, states_bar, product = view(own_states, 0), view(own_adjoint, 0), view(own_product, 0)
     kept, past, operator, folded = (
         view(own_kept, 0),
@@ -163,12 +163,14 @@ def adjoint(
         view(own_folded, 0),
     )
     bar, transposed, re, im = view(own_bar, 0), view(own_transposed, 0), view(own_re, 0), view(own_im, 0)
-    factors, factors_bar, by_pulse = view(own_factors, 0), view(own_factors_bar, 0), view(rate, 0)
-    b_cos, b_sin = view(own_cos, 0), view(own_sin, 0)
+    factors, factors_bar = view(own_factors, 0), view(own_factors_bar, 0)
+    b_cos, b_sin, b_rate = view(own_cos, 0), view(own_sin, 0), view(own_rate, 0)
     settings = denormals_to_zero()
     for block in range(n_blocks):
         spread(cos, i_b1[block], n_pulses, own_cos)
         spread(sin, i_b1[block], n_pulses, own_sin)
+        if b1_set > 0:
+            spread(rate, i_b1[block], n_pulses, own_rate)
         at, at_tr = block * n_sets * n_pulses * LANES, block * n_sets * n_tr * LANES
         b_e1, b_e2 = view(e1, at_tr), view(e2, 2 * at_tr)
         b_decay, b_echo_bar = (
@@ -183,7 +185,7 @@ def adjoint(
         for n in range(n_pulses):
             if n % SLACK == 0:
                 keep(states, offset, n_sets, n_states, n_states, kept, n // SLACK * n_sets * 6 * size)
-            rotate(n, b_cos, b_sin, by_pulse, b1_set, operator)
+            rotate(n, b_cos, b_sin, b_rate, b1_set, operator)
             set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
             fold(operator, factors, n_sets, folded)
             n_active = min(n_states, n + 1, n_pulses - n)
@@ -199,7 +201,7 @@ def adjoint(
                 n_active = min(n_states, n + 1, n_pulses - n)
                 keep(states, offset, n_sets, n_states, n_active, past, (n - begin) * n_sets * 6 * size)
                 if n + 1 < end:
-                    rotate(n, b_cos, b_sin, by_pulse, b1_set, operator)
+                    rotate(n, b_cos, b_sin, b_rate, b1_set, operator)
                     set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
                     fold(operator, factors, n_sets, folded)
                     offset = advance(
@@ -219,7 +221,7 @@ def adjoint(
             for n in range(end - 1, begin - 1, -1):
                 after, offset = offset, offset - dephase[n]
                 n_active = min(n_states, n + 1, n_pulses - n)
-                rotate(n, b_cos, b_sin, by_pulse, b1_set, operator)
+                rotate(n, b_cos, b_sin, b_rate, b1_set, operator)
                 set_factors(i_tr[n], n_tr, n_sets, turn[n], b_e1, b_e2, factors)
                 fold(operator, factors, n_sets, folded)
                 old = view(past, (n - begin) * n_sets * 6 * size)
@@ -253,7 +255,7 @@ def adjoint(
                     (re, im),
                     (states_bar, bar, b_decay_bar),
                 )
-                _angle_adjoint(n, b_cos, b_sin, by_pulse, b1_set, bar, b_angle_bar, b_rate_bar)
+                _angle_adjoint(n, b_cos, b_sin, b_rate, b1_set, bar, b_angle_bar, b_rate_bar)
         for j in range(n_sets):
             copy(states_bar, (6 * j + 4) * window, z_start_bar[block, j], 0, LANES)
     restore_denormals(settings)
@@ -268,5 +270,5 @@ def adjoint(
         own_bar,
     ):
         hold(array)
-    for array in (own_transposed, own_re, own_im, own_factors, own_factors_bar, own_cos, own_sin):
+    for array in (own_transposed, own_re, own_im, own_factors, own_factors_bar, own_cos, own_sin, own_rate):
         hold(array)

@@ -228,7 +228,7 @@ def _rows_adjoint(n_lanes, n, n_pulses, i_tr, n_tr, n_sets, cos, sin, rate, b1_s
             store(e1_bar, to_bar, cosine * bar_zz - sine * bar_zu - load(bar, own + RECOVERY))
             store(e2_bar, to_bar, sign * (change * bar_u + sine * bar_z + load(bar, own + DECAY)))
             if j == b1_set:
-                turned = fill(rate[n])
+                turned = load(rate, at)
                 d_cos_bar = half * (f2 * bar_u + load(bar, own + ECHO_U)) + f1 * bar_zz
                 d_sin_bar = f2 * bar_z - f1 * bar_zu + load(bar, own + ECHO_Z)
                 d_cos, d_sin = -(turned * sine), turned * cosine
@@ -317,7 +317,7 @@ def adjoint(
     size = n_states * n_lanes
     own_states, own_adjoint = zeros(n_sets * 3 * window), zeros(n_sets * 3 * window)
     own_rows, own_bar = zeros(n_sets * N_ROWS * LANES), zeros(n_sets * N_ROWS * LANES)
-    own_cos, own_sin = zeros(n_pulses * LANES), zeros(n_pulses * LANES)
+    own_cos, own_sin, own_rate = zeros(n_pulses * LANES), zeros(n_pulses * LANES), zeros(n_pulses * LANES)
     states, states_bar, kept, past = (
         view(own_states, 0),
         view(own_adjoint, 0),
@@ -325,11 +325,13 @@ def adjoint(
         view(scratch, n_segments * n_sets * 3 * size),
     )
     rows, bar, b_cos, b_sin = view(own_rows, 0), view(own_bar, 0), view(own_cos, 0), view(own_sin, 0)
-    by_pulse = view(rate, 0)
+    b_rate = view(own_rate, 0)
     settings = denormals_to_zero()
     for block in range(n_blocks):
         spread(cos, i_b1[block], n_pulses, own_cos)
         spread(sin, i_b1[block], n_pulses, own_sin)
+        if b1_set > 0:
+            spread(rate, i_b1[block], n_pulses, own_rate)
         at, at_tr, at_te = (
             block * n_sets * n_pulses * LANES,
             block * n_sets * n_tr * LANES,
@@ -348,7 +350,7 @@ def adjoint(
                     n_lanes, states, offset, n_sets, n_states, n_states, kept, n // SLACK * n_sets * 3 * size
                 )
             prepare(
-                n_lanes, n, i_tr[n], n_tr, n_sets, b_cos, b_sin, by_pulse, b1_set, turn[n], b_e1, b_e2, rows
+                n_lanes, n, i_tr[n], n_tr, n_sets, b_cos, b_sin, b_rate, b1_set, turn[n], b_e1, b_e2, rows
             )
             n_active = min(n_states, n + 1, n_pulses - n)
             offset = advance(
@@ -373,7 +375,7 @@ def adjoint(
                         n_sets,
                         b_cos,
                         b_sin,
-                        by_pulse,
+                        b_rate,
                         b1_set,
                         turn[n],
                         b_e1,
@@ -399,7 +401,7 @@ def adjoint(
                     n_sets,
                     b_cos,
                     b_sin,
-                    by_pulse,
+                    b_rate,
                     b1_set,
                     turn[n],
                     b_e1,
@@ -434,7 +436,7 @@ def adjoint(
                     n_sets,
                     b_cos,
                     b_sin,
-                    by_pulse,
+                    b_rate,
                     b1_set,
                     turn[n],
                     b_e1,
@@ -445,5 +447,5 @@ def adjoint(
         for j in range(n_sets):
             copy(states_bar, (3 * j + 2) * window, z_start_bar[block, j], 0, LANES)
     restore_denormals(settings)
-    for array in (own_states, own_adjoint, own_rows, own_bar, own_cos, own_sin):
+    for array in (own_states, own_adjoint, own_rows, own_bar, own_cos, own_sin, own_rate):
         hold(array)

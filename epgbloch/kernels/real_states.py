@@ -43,7 +43,7 @@ def prepare(n_lanes, n, i_tr, n_tr, n_sets, cos, sin, rate, b1_set, turn, e1, e2
         store(rows, ECHO_Z + h, sine)
         for j in range(1, n_sets):
             own, own_tr = j * N_ROWS * LANES + h, (j * n_tr + i_tr) * LANES + h
-            turned = fill(rate[n] if j == b1_set else np.float32(0))
+            turned = load(rate, at) if j == b1_set else fill(0)
             d_cos, d_sin = -(turned * sine), turned * cosine
             d1, d2 = load(e1, own_tr), sign * load(e2, own_tr)
             store(rows, own + U, d2 * change + half * f2 * d_cos)
@@ -194,7 +194,7 @@ def simulate(
     """Signals and derivatives of blocks of LANES atoms.
 
     cos, sin : (n_b1, n_pulses) of flip angle x B1; i_b1 : (n_blocks, LANES) which
-    rate : (n_pulses,) derivative of the flip angle by B1; b1_set : the set of this derivative, or -1
+    rate : (n_b1, n_pulses) their derivative by B1; b1_set : the set of this derivative, or -1 (no `rate`)
     turn : (n_pulses,) +1 or -1, the phase step to the next pulse; dephase : (n_pulses,) 0 or 1 spoilers
     e1, e2 : (n_blocks, n_sets, n_tr, LANES) relaxation over each distinct TR and its derivatives
     e2_echo : (n_blocks, n_sets, n_te, LANES) the same over each distinct TE; i_tr, i_te : (n_pulses,) which
@@ -207,13 +207,10 @@ def simulate(
     n_blocks, n_tr, n_te = i_b1.shape[0], e1.shape[2], e2_echo.shape[2]
     window = (n_states + SLACK) * LANES
     own_states, own_rows = zeros(n_sets * 3 * window), zeros(n_sets * N_ROWS * LANES)
-    own_echoes, own_cos, own_sin = (
-        zeros(n_sets * n_pulses * LANES),
-        zeros(n_pulses * LANES),
-        zeros(n_pulses * LANES),
-    )
+    own_echoes, own_rate = zeros(n_sets * n_pulses * LANES), zeros(n_pulses * LANES)
+    own_cos, own_sin = zeros(n_pulses * LANES), zeros(n_pulses * LANES)
     states, rows, echoes = view(own_states, 0), view(own_rows, 0), view(own_echoes, 0)
-    b_cos, b_sin, by_pulse = view(own_cos, 0), view(own_sin, 0), view(rate, 0)
+    b_cos, b_sin, b_rate = view(own_cos, 0), view(own_sin, 0), view(own_rate, 0)
     # a few atoms alone leave the other vectors empty
     n_lanes = min(LANES, (atoms.size + WIDTH - 1) // WIDTH * WIDTH)
     diffuses = diffusion.size > 0
@@ -221,6 +218,8 @@ def simulate(
     for block in range(n_blocks):
         spread(cos, i_b1[block], n_pulses, own_cos)
         spread(sin, i_b1[block], n_pulses, own_sin)
+        if b1_set > 0:
+            spread(rate, i_b1[block], n_pulses, own_rate)
         b_e1, b_e2 = (
             view(e1, block * n_sets * n_tr * LANES),
             view(e2, block * n_sets * n_tr * LANES),
@@ -232,7 +231,7 @@ def simulate(
         for n in range(n_pulses):
             at_plus, at_minus = (SLACK - offset) * LANES, window + offset * LANES
             prepare(
-                n_lanes, n, i_tr[n], n_tr, n_sets, b_cos, b_sin, by_pulse, b1_set, turn[n], b_e1, b_e2, rows
+                n_lanes, n, i_tr[n], n_tr, n_sets, b_cos, b_sin, b_rate, b1_set, turn[n], b_e1, b_e2, rows
             )
             _echoes(
                 n_lanes,
@@ -261,5 +260,5 @@ def simulate(
                 for n in range(n_pulses):
                     out[j, atom, n] = echoes[(j * n_pulses + n) * LANES + lane]
     restore_denormals(settings)
-    for array in (own_states, own_rows, own_echoes, own_cos, own_sin):
+    for array in (own_states, own_rows, own_echoes, own_cos, own_sin, own_rate):
         hold(array)

@@ -172,7 +172,7 @@ def simulate(
     """Signals and derivatives of some atoms.
 
     position : (n_b1, n_pulses) flip angle x B1 in steps of the operator grid; i_b1 : (n_atoms,) which
-    rate : (n_pulses,) its derivative by B1; b1_set : the set of this derivative, or -1
+    rate : (n_b1, n_pulses) its derivative by B1; b1_set : the set of this derivative, or -1 (no `rate`)
     nodes : (n_groups, n_nodes, n_angles, N_COEFFICIENTS * LANES) operators, in groups of LANES sub-slices
     weights : (n_atoms, n_sets, n_nodes) of the nodes, and their derivatives; lane_weights : (n_groups, LANES)
     turn : (n_pulses,) complex phase step to the next pulse; dephase : (n_pulses,) whether a spoiler follows
@@ -200,7 +200,7 @@ def simulate(
         view(own_firsts, 0),
     )
     factors, re, im = view(own_factors, 0), view(own_re, 0), view(own_im, 0)
-    slice_weights, by_pulse = view(lane_weights, 0), view(rate, 0)
+    slice_weights = view(lane_weights, 0)
     own_diffusion_rows, diffuses = zeros(N_DIFFUSION_ROWS * LANES), diffusion.size > 0
     diffusion_rows = view(own_diffusion_rows, 0)
     settings = denormals_to_zero()
@@ -208,6 +208,7 @@ def simulate(
         if atom == 0 or i_b1[atom] != i_b1[atom - 1]:
             interpolations(position[i_b1[atom]], n_angles, n_orders, own_firsts, own_points)
         out[:, atoms[atom]] = 0
+        own_rate = view(rate, i_b1[atom] * n_pulses)
         own_e1, own_e2 = view(e1, atom * n_sets * n_tr), view(e2, atom * n_sets * n_tr)
         decay, echoes = (
             view(e2_echo, atom * n_sets * n_te),
@@ -221,7 +222,7 @@ def simulate(
             for n in range(n_pulses):
                 at_plus, at_minus = (SLACK - offset) * LANES, 2 * window + offset * LANES
                 interpolate_sets(
-                    tables, n_angles, n, n_orders, firsts, points, by_pulse, b1_set, n_sets, operator
+                    tables, n_angles, n, n_orders, firsts, points, own_rate, b1_set, n_sets, operator
                 )
                 transverse(operator, n_sets, window, at_plus, at_minus, states, re, im)
                 _echoes(

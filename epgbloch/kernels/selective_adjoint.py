@@ -154,11 +154,12 @@ def adjoint(
         view(own_re, 0),
         view(own_im, 0),
     )
-    slice_weights, by_pulse = view(lane_weights, 0), view(rate, 0)
+    slice_weights = view(lane_weights, 0)
     settings = denormals_to_zero()
     for atom in range(n_atoms):
         if atom == 0 or i_b1[atom] != i_b1[atom - 1]:
             interpolations(position[i_b1[atom]], n_angles, 3, own_firsts, own_points)
+        own_rate = view(rate, i_b1[atom] * n_pulses)
         own_e1, own_e2 = view(e1, atom * n_sets * n_tr), view(e2, atom * n_sets * n_tr)
         decay, at = view(e2_echo, atom * n_sets * n_te), atom * n_sets * n_pulses
         for group in range(n_groups):
@@ -168,7 +169,7 @@ def adjoint(
             for n in range(n_pulses):
                 if n % SLACK == 0:
                     keep(states, offset, n_sets, n_states, n_states, kept, n // SLACK * n_sets * 6 * size)
-                interpolate_sets(tables, n_angles, n, 3, firsts, points, by_pulse, b1_set, n_sets, operator)
+                interpolate_sets(tables, n_angles, n, 3, firsts, points, own_rate, b1_set, n_sets, operator)
                 set_factors(n_sets, turn[n], own_e1, own_e2, i_tr[n], n_tr, factors)
                 fold(operator, factors, n_sets, folded)
                 n_active = min(n_states, n + 1, n_pulses - n)
@@ -185,7 +186,7 @@ def adjoint(
                     keep(states, offset, n_sets, n_states, n_active, past, (n - begin) * n_sets * 6 * size)
                     if n + 1 < end:
                         interpolate_sets(
-                            tables, n_angles, n, 3, firsts, points, by_pulse, b1_set, n_sets, operator
+                            tables, n_angles, n, 3, firsts, points, own_rate, b1_set, n_sets, operator
                         )
                         set_factors(n_sets, turn[n], own_e1, own_e2, i_tr[n], n_tr, factors)
                         fold(operator, factors, n_sets, folded)
@@ -207,7 +208,7 @@ def adjoint(
                     after, offset = offset, offset - dephase[n]
                     n_active = min(n_states, n + 1, n_pulses - n)
                     interpolate_sets(
-                        tables, n_angles, n, 3, firsts, points, by_pulse, b1_set, n_sets, operator
+                        tables, n_angles, n, 3, firsts, points, own_rate, b1_set, n_sets, operator
                     )
                     set_factors(n_sets, turn[n], own_e1, own_e2, i_tr[n], n_tr, factors)
                     fold(operator, factors, n_sets, folded)
@@ -249,7 +250,7 @@ def adjoint(
                         (states_bar, bar, view(decay_bar, at + n), n_pulses),
                     )
                     own_position_bar, own_rate_bar = _angle_adjoint(
-                        n, n_angles, firsts, points, tables, by_pulse, b1_set, n_sets, bar, slope, scratch
+                        n, n_angles, firsts, points, tables, own_rate, b1_set, n_sets, bar, slope, scratch
                     )
                     position_bar[atom, n] += own_position_bar
                     rate_bar[atom, n] += own_rate_bar

@@ -5,6 +5,7 @@ import pytest
 
 from epgbloch import EPGBloch, RFPulse, Sequence, SignalModel, Tissue
 from epgbloch.operators import angle_step
+from epgbloch.planning import states_per_atom
 from epgbloch.reference import epg_bloch, instantaneous_epg
 from epgbloch.trains import TRAINS
 
@@ -148,7 +149,7 @@ def test_automatic_number_of_states_keeps_the_truncation_below_the_tolerance(fam
     signal = EPGBloch(tolerance=tolerance).signal(sequence, tissue)
     assert relative_error(signal, full) < tolerance
     # and the choice does save states
-    assert EPGBloch(tolerance=tolerance)._states_per_atom(sequence, tissue).min() < 30
+    assert states_per_atom(EPGBloch(tolerance=tolerance), sequence, tissue).min() < 30
 
 
 def test_half_the_pulses_are_states_enough():

@@ -108,6 +108,33 @@ def test_other_derivatives_are_refused(model, wrt, message):
         model.jacobian(sequence(), tissue(2), wrt)
 
 
+def test_every_train_has_the_bits_of_its_own_jacobian(random_weights):
+    trains = np.random.default_rng(4).uniform(0, 1.5, (30, 60))  # with 3 atoms: two blocks of signals
+    model, own, names = GRUSurrogate(random_weights(), n_threads=3), tissue(3), ("ln_t2", "t1")
+    # the flip angles of the sequence itself do not matter
+    signal, derivatives = model.jacobian_of_trains(sequence(), trains, own, names)
+    assert (signal.shape, derivatives.shape) == ((30, 3, 60), (2, 30, 3, 60))
+    assert signal.dtype == derivatives.dtype == np.complex64
+    for i_train in (0, 13, 29):
+        expected = model.jacobian(sequence(flip_angle=trains[i_train]), own, names)
+        np.testing.assert_array_equal(signal[i_train], expected[0])
+        np.testing.assert_array_equal(derivatives[:, i_train], expected[1])
+
+
+def test_trains_are_checked(random_weights):
+    trains = np.full((3, 60), 0.5)
+    trains[1, 7] = np.deg2rad(110)  # times a B1 of 1.2: above 120 degrees
+    model = GRUSurrogate(random_weights())
+    with pytest.raises(OutOfRangeError, match=r"flip_angle x largest b1\[1, 7\]=2.30383 rad lies outside"):
+        model.jacobian_of_trains(sequence(), trains, tissue(2))
+    bold = GRUSurrogate(random_weights(), extrapolate=True)
+    assert np.isfinite(bold.jacobian_of_trains(sequence(), trains, tissue(2))[0]).all()
+    with pytest.raises(ValueError, match=r"flip_angle has shape \(3, 59\); it must be \(n_trains, 60\)"):
+        bold.jacobian_of_trains(sequence(), trains[:, 1:], tissue(2))
+    with pytest.raises(ValueError, match="wrt: 'b1' must be one of"):
+        bold.jacobian_of_trains(sequence(), trains, tissue(2), ("b1",))
+
+
 @pytest.mark.parametrize("n_threads", [1, 3, 40])
 def test_threads_and_chunks_do_not_change_a_bit(random_weights, n_threads):
     atoms = tissue(131)
