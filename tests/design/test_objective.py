@@ -154,9 +154,7 @@ def test_trains_of_a_model_that_takes_several_go_in_one_call():
     class Many(EPGBloch):
         def jacobian_of_trains(self, sequence, flip_angle, tissue, wrt=("t1", "t2")):
             calls.append(flip_angle.shape)
-            results = [
-                self.jacobian(Sequence(f, sequence.tr, sequence.te), tissue, wrt) for f in flip_angle
-            ]
+            results = [self.jacobian(Sequence(f, sequence.tr, sequence.te), tissue, wrt) for f in flip_angle]
             return np.stack([r[0] for r in results]), np.stack([r[1] for r in results], axis=1)
 
     sequence = Sequence(np.full(20, 0.5), 10e-3, 4e-3)
@@ -165,6 +163,8 @@ def test_trains_of_a_model_that_takes_several_go_in_one_call():
     population = np.random.default_rng(3).uniform(size=(6, 3))
     values = objective.values(population)
     assert calls == [(6, 20)]
+    assert objective.values(np.empty((0, 3))).shape == (0,)  # evolution asks so where no limits are kept
+    assert len(calls) == 1
     assert objective.n_signals == 6 * ON_RESONANCE.n_atoms
     np.testing.assert_allclose(values, [objective.value(u) for u in population], rtol=1e-12)
     also_tr = Parametrization(sequence, parametrization.curves | {"tr": constant(20, 8e-3, 20e-3)})
