@@ -8,7 +8,7 @@ from scipy.optimize import differential_evolution
 
 from design.constraints import Limits
 from design.objective import Objective
-from design.result import Arrays, Design, Progress, Remember, forget, joined_histories
+from design.result import Arrays, Design, Progress, Remember, forget, joined_histories, require_finite
 from epgbloch._checks import positive_number, require_count
 
 RealArray = NDArray[np.float64]
@@ -121,6 +121,7 @@ def optimise_by_evolution(
             break
     sequence = objective.parametrization.sequence_of(arrays["best"])
     limits.check(sequence)
+    require_finite(float(arrays["value"]))
     return Design(
         sequence,
         arrays["best"],

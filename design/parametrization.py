@@ -203,13 +203,20 @@ class Parametrization:
         """Whether nothing but flip angles varies."""
         return set(self.curves) == {"flip_angle"}
 
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where in u the parameters of each curve lie."""
+        ends = np.cumsum([curve.n_parameters for curve in self.curves.values()])
+        return {
+            name: slice(int(end) - curve.n_parameters, int(end))
+            for (name, curve), end in zip(self.curves.items(), ends, strict=True)
+        }
+
     def parts(self, u: RealArray) -> Iterator[tuple[str, Curve, RealArray]]:
         """Yield the name, the curve and the parameters in its units, (..., n_parameters), of each part."""
-        first = 0
-        for name, curve in self.curves.items():
-            own = u[..., first : first + curve.n_parameters]
-            yield name, curve, curve.lower + own * (curve.upper - curve.lower)
-            first += curve.n_parameters
+        for name, part in self.slices.items():
+            curve = self.curves[name]
+            yield name, curve, curve.lower + u[..., part] * (curve.upper - curve.lower)
 
     def values(self, u: RealArray) -> dict[str, RealArray]:
         """Return the values over the pulses of everything that varies, (..., n_pulses) each."""

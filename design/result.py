@@ -56,6 +56,15 @@ def forget(name: str, compute: Callable[[], Arrays]) -> Arrays:
     return compute()
 
 
+def require_finite(value: float) -> None:
+    """Raise a ValueError where no sequence determined the parameters."""
+    if not np.isfinite(value):
+        raise ValueError(
+            "the criterion is infinite for every sequence tried: signals do not determine the parameters; "
+            "use more pulses, wider bounds, or fewer parameters"
+        )
+
+
 def joined_histories(histories: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return one history of searches that followed each other, each of which counts its own signals."""
     rows: list[tuple[float, float]] = []
