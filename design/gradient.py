@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import OptimizeResult, minimize
 
 from design.constraints import Limits
@@ -15,7 +15,7 @@ from design.objective import Objective
 from design.parametrization import Parametrization
 from design.result import Arrays, Design, Progress, Remember, forget, joined_histories, require_finite
 from epgbloch import Sequence
-from epgbloch._checks import positive_number, require_count
+from epgbloch._checks import positive_number, real_vector, require, require_count, require_seed
 
 RealArray = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ def optimise_by_gradient(
     objective: Objective,
     *,
     limits: Limits | None = None,
-    start: Sequence | None = None,
+    start: Sequence | ArrayLike | None = None,
     n_starts: int = 6,
     method: str | None = None,
     max_iterations: int = 500,
@@ -50,8 +50,9 @@ def optimise_by_gradient(
         What is minimised; its model needs the method `gradient`.
     limits : Limits, optional
         Constraints beyond the bounds of the parameters.
-    start : Sequence, optional
-        Begin with the parameters that come closest to it, without stages: polishes another design.
+    start : array_like, shape (n_parameters,), or Sequence, optional
+        Begin with these parameters u, or with those that come closest to a sequence, without stages: polishes
+        another design. The result is no worse than u, if it keeps to the limits.
     n_starts : int
         Random starts; has no effect with `start`.
     method : {"L-BFGS-B", "SLSQP", "trust-constr"}, optional
@@ -84,6 +85,7 @@ def optimise_by_gradient(
             f"the model {type(objective.model).__name__} has no derivatives by the sequence; "
             "use optimise_by_evolution, or EPGBloch"
         )
+    require_seed(seed)
     require_count("n_starts", n_starts)
     require_count("max_iterations", max_iterations)
     positive_number("tolerance", tolerance, "")
@@ -94,7 +96,7 @@ def optimise_by_gradient(
     search = _Search(limits, method, max_iterations, tolerance)
     stages = _stages(objective.parametrization) if start is None else [objective.parametrization]
     if start is not None:
-        starts = [stages[0].parameters_of(start)]
+        starts = [_parameters(objective.parametrization, start)]
     else:
         starts = list(np.random.default_rng(seed).uniform(size=(n_starts, stages[0].n_parameters)))
     counts = [-(-len(starts) // 3**i) for i in range(len(stages))]
@@ -121,6 +123,21 @@ def optimise_by_gradient(
     return Design(
         sequence, best["u"], float(best["value"]), history, bool(best["converged"]), str(best["message"])
     )
+
+
+def _parameters(parametrization: Parametrization, start: Sequence | ArrayLike) -> RealArray:
+    if isinstance(start, Sequence):
+        n = parametrization.sequence.n_pulses
+        if start.n_pulses != n:
+            raise ValueError(f"start has {start.n_pulses} pulses; the design has {n}: give it as many")
+        return parametrization.parameters_of(start)
+    u = real_vector("start", start, "units of the bounds")
+    if u.size != parametrization.n_parameters:
+        raise ValueError(
+            f"start has {u.size} values; give one for each parameter, {parametrization.n_parameters}"
+        )
+    require("start", u, (u >= 0) & (u <= 1), "0 to 1", "0 and 1 are the bounds of the parameters")
+    return u
 
 
 def _stages(parametrization: Parametrization) -> list[Parametrization]:

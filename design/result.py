@@ -31,7 +31,8 @@ class Design:
     value : float
         Its criterion, by the model that was optimised with.
     history : ndarray, shape (n_steps, 2), float64
-        Signals evaluated up to each step, with their derivatives, and the best value so far.
+        Signals evaluated up to each step, with their derivatives, and the best value so far; from the first
+        one that is finite and keeps to the limits.
     converged : bool
         Whether the optimiser ended because it could not improve the value, and not at a limit of its steps.
     message : str
@@ -72,6 +73,7 @@ def joined_histories(histories: list[NDArray[np.float64]]) -> NDArray[np.float64
     for history in histories:
         for signals, value in history:
             best = min(best, float(value))
-            rows.append((before + float(signals), best))
+            if np.isfinite(best):
+                rows.append((before + float(signals), best))
         before += float(history[-1, 0])
     return np.array(rows)
