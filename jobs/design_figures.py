@@ -43,7 +43,7 @@ def draw_trains(path: Path, sequences: dict[str, Sequence]) -> None:
         axes.set_ylabel(label)
         _plain(axes)
     panels[0].set_ylim(bottom=0)
-    panels[0].legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    _legend(figure, panels[0])
     panels[-1].set_xlabel("pulse")
     _save(figure, path)
 
@@ -65,7 +65,7 @@ def draw_signals(
         axes.set_ylabel("|signal| / M0" if complex_valued else "signal / M0")
         axes.set_title(f"T1/T2 {tissue} ms", fontsize=9, loc="right")
         _plain(axes)
-    panels[0].legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    _legend(figure, panels[0])
     panels[-1].set_xlabel("pulse")
     _save(figure, path)
 
@@ -107,7 +107,7 @@ def draw_bounds(
         _plain(axes)
     panels[0].invert_yaxis()
     panels[0].set_ylabel("T1/T2 [ms]")
-    panels[0].legend(frameon=False, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
+    _legend(figure, panels[0])
     _save(figure, path)
 
 
@@ -150,6 +150,11 @@ def _varies(vectors: list[NDArray[np.float64]]) -> bool:
 def _colours(n: int) -> list[str]:
     """Of n sequences; without a start, grey is left out."""
     return [COLOURS[i % len(COLOURS)] for i in range(n)]
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, ncols=min(len(labels), 4), loc="outside upper left")
 
 
 def _plain(axes: Axes) -> None:

@@ -127,6 +127,14 @@ def test_examples_of_the_dictionaries_run(tmp_path, monkeypatch, capsys, call):
     assert f"```\n{printed}```" in text
 
 
+def test_example_of_the_designs_runs(capsys):
+    text = (DOCS / "design.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile(example, "design.md", "exec"), {})
+    before, after = (float(number) for number in capsys.readouterr().out.split(" -> "))
+    assert after < 0.7 * before
+
+
 def test_recorded_errors_are_those_of_the_code(scripts, record):
     for name, measure in (
         ("states", scripts("train_errors").states),
