@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,14 @@ from epgbloch.constants import GAMMA_BAR
 
 RealArray = NDArray[np.float64]
 
-_ROUNDING = 1e-6
-"""Relative excess that counts as rounding: optimisers hold limits to about this accuracy."""
+_ROUNDING = 1e-5
+"""Relative excess that counts as rounding: optimisers hold limits to this accuracy, and errors tell values
+with six digits."""
+_SAME_TIME = 1e-9
+"""Relative room for the rounding of times: a pulse that begins as a window ends is not in it."""
+
+_HALVINGS = 30
+"""Of the way from a point that keeps to a limit to one that does not."""
 
 
 def b1_energy(pulse: RFPulse) -> float:
@@ -71,35 +78,77 @@ class Limits:
             raise ValueError("b1_window has no effect without maximum_b1_rms; give both or none")
 
     def b1_rms(self, sequence: Sequence) -> RealArray:
-        """Return the root mean square of B1+ in the window that begins with each pulse [T].
+        """Return the root mean square of B1+ in windows that begin with the pulses [T].
 
-        Shape (n_windows,): windows that end after the last TR are left out; at least one remains.
+        No other place of the window has more: each pulse counts in whole, at its centre. Shape (n_windows,):
+        the whole train is one window, and windows end with the first that reaches the last pulse.
 
         Raises
         ------
         ValueError
             If the pulses are instantaneous.
         """
-        windows, length = self._windows(sequence)
+        windows, length, _ = self._windows(sequence, every=False)
         return np.sqrt(windows @ (sequence.flip_angle**2) * (_energy(sequence) / length))
 
     def check(self, sequence: Sequence) -> None:
         """Raise a LimitError with the first limit that a sequence exceeds, where and by how much."""
-        if self.maximum_change is not None and sequence.n_pulses > 1:
-            steps = np.abs(np.diff(sequence.flip_angle))
-            n = int(np.argmax(steps))
-            if steps[n] > self.maximum_change * (1 + _ROUNDING):
-                raise LimitError(
-                    f"flip angle change: {np.rad2deg(steps[n]):.6g} degrees from pulse {n} to {n + 1} exceed "
-                    f"the limit of {np.rad2deg(self.maximum_change):.6g} degrees; nearest feasible: "
-                    f"maximum_change={np.rad2deg(steps[n]):.6g} degrees",
-                    limit="flip angle change",
-                    nearest=float(steps[n]),
-                )
+        if self.maximum_change is not None:
+            self._check_change(sequence)
         if self.maximum_duration is not None:
             self._check_duration(sequence.duration)
         if self.maximum_b1_rms is not None:
-            self._check_b1(sequence, "scale all flip angles by {factor:.4g}, or use a longer pulse or TR")
+            self._check_b1(sequence, "scale all flip angles by {factor:.6g}, or use a longer pulse or TR")
+
+    def kept_by(self, sequence: Sequence) -> bool:
+        """Whether `check` raises no error."""
+        try:
+            self.check(sequence)
+        except LimitError:
+            return False
+        return True
+
+    def moved_inside(self, parametrization: Parametrization, u: RealArray) -> RealArray:
+        """Return u with as much less of what exceeds a limit as it takes to keep to it.
+
+        Flip angles move to their mean until their steps are small enough, TR and inversion time to their
+        smallest values, and flip angles to their smallest one for B1+rms. What cannot keep to a limit so
+        stays as it is.
+        """
+        if self.maximum_change is not None:
+            mean = float(parametrization.sequence_of(u).flip_angle.mean())
+            u = Limits(maximum_change=self.maximum_change)._between(parametrization, u, {"flip_angle": mean})
+        minimum: dict[str, float] = {name: curve.minimum for name, curve in parametrization.curves.items()}
+        if self.maximum_duration is not None:
+            shortest = {name: minimum[name] for name in minimum if name in ("tr", "inversion_time")}
+            u = Limits(maximum_duration=self.maximum_duration)._between(parametrization, u, shortest)
+        if self.maximum_b1_rms is not None and "flip_angle" in minimum:
+            alone = Limits(maximum_b1_rms=self.maximum_b1_rms, b1_window=self.b1_window)
+            u = alone._between(parametrization, u, {"flip_angle": minimum["flip_angle"]})
+        return u
+
+    def _between(self, parametrization: Parametrization, u: RealArray, to: dict[str, float]) -> RealArray:
+        """Return the last point that keeps to the limits on the way to u from constant values."""
+        sequence = parametrization.sequence_of(u)
+        to = {name: value for name, value in to.items() if name in parametrization.curves}
+        if self.kept_by(sequence):
+            return u
+        values: dict[str, Any] = {
+            name: value if name == "inversion_time" else np.full(sequence.n_pulses, value)
+            for name, value in to.items()
+        }
+        fitted = parametrization.parameters_of(replace(sequence, **values))
+        end = u.copy()
+        for name in to:
+            end[parametrization.slices[name]] = fitted[parametrization.slices[name]]
+        if not self.kept_by(parametrization.sequence_of(end)):
+            return u
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            kept = self.kept_by(parametrization.sequence_of(end + middle * (u - end)))
+            low, high = (middle, high) if kept else (low, middle)
+        return end + low * (u - end)
 
     def check_reachable(self, parametrization: Parametrization) -> None:
         """Raise a LimitError with the first limit that no sequence within the bounds keeps to."""
@@ -108,6 +157,8 @@ class Limits:
             for name, curve in parametrization.curves.items()
         }
         sequence, n = parametrization.sequence, parametrization.sequence.n_pulses
+        if self.maximum_change is not None and "flip_angle" not in lowest:
+            self._check_change(sequence)
         tr = lowest.get("tr", sequence.tr)
         start = lowest.get("inversion_time", np.array([sequence.inversion_time or 0.0]))
         if self.maximum_duration is not None:
@@ -115,8 +166,9 @@ class Limits:
         if self.maximum_b1_rms is not None:
             longest = parametrization.curves["tr"].maximum if "tr" in parametrization.curves else sequence.tr
             flip_angle = lowest.get("flip_angle", sequence.flip_angle)
-            gentlest = Sequence(flip_angle, np.broadcast_to(longest, n), sequence.te, pulse=sequence.pulse)
-            self._check_b1(gentlest, "lower the smallest flip angle, by the factor {factor:.4g}")
+            te = lowest.get("te", sequence.te)
+            gentlest = Sequence(flip_angle, np.broadcast_to(longest, n), te, pulse=sequence.pulse)
+            self._check_b1(gentlest, "lower the smallest flip angle, by the factor {factor:.6g}")
 
     def constraints(self, parametrization: Parametrization) -> list[Any]:
         """Return the limits as constraints of scipy.optimize on the parameters u.
@@ -130,8 +182,23 @@ class Limits:
         if self.maximum_duration is not None and {"tr", "inversion_time"} & set(parametrization.curves):
             result.append(_at_most_one(parametrization, self._duration_ratio))
         if self.maximum_b1_rms is not None:
-            result.append(_at_most_one(parametrization, self._b1_ratio))
+            # the number of constraints must not change with TR
+            ratio = partial(self._b1_ratio, "tr" in parametrization.curves)
+            result.append(_at_most_one(parametrization, ratio))
         return result
+
+    def _check_change(self, sequence: Sequence) -> None:
+        assert self.maximum_change is not None
+        steps = np.abs(np.diff(sequence.flip_angle, append=sequence.flip_angle[-1]))
+        n = int(np.argmax(steps))
+        if steps[n] > self.maximum_change * (1 + _ROUNDING):
+            raise LimitError(
+                f"flip angle change: {np.rad2deg(steps[n]):.6g} degrees from pulse {n} to {n + 1} exceed "
+                f"the limit of {np.rad2deg(self.maximum_change):.6g} degrees; nearest feasible: "
+                f"maximum_change={np.rad2deg(steps[n]):.6g} degrees",
+                limit="flip angle change",
+                nearest=float(steps[n]),
+            )
 
     def _check_duration(self, duration: float) -> None:
         assert self.maximum_duration is not None
@@ -166,21 +233,25 @@ class Limits:
         if np.all(np.abs(middle) + reach <= change * (1 + _ROUNDING)):
             return []
         matrix = np.zeros((steps.shape[0], parametrization.n_parameters))
-        first = 0
-        for name, other in parametrization.curves.items():
-            if name == "flip_angle":
-                matrix[:, first : first + other.n_parameters] = steps * (curve.upper - curve.lower)
-            first += other.n_parameters
+        matrix[:, parametrization.slices["flip_angle"]] = steps * (curve.upper - curve.lower)
         offset = steps @ curve.lower
         return [LinearConstraint(matrix / change, -1 - offset / change, 1 - offset / change)]
 
-    def _windows(self, sequence: Sequence) -> tuple[NDArray[np.bool_], float]:
-        """Which pulses lie in which window, (n_windows, n_pulses), and the length of the windows [s]."""
-        start = np.concatenate(([0.0], np.cumsum(sequence.tr)))
-        width = float(start[-1]) if self.b1_window is None else min(self.b1_window, float(start[-1]))
-        begin = start[:-1][start[:-1] + width <= start[-1] * (1 + _ROUNDING)]
-        inside = (start[:-1] >= begin[:, np.newaxis]) & (start[:-1] < begin[:, np.newaxis] + width)
-        return inside, width
+    def _windows(self, sequence: Sequence, every: bool) -> tuple[NDArray[np.bool_], float, bool]:
+        """Return which pulses lie in which window, (n_windows, n_pulses), its length [s], if the train's.
+
+        With `every`, as many windows for any TR.
+        """
+        ends = np.cumsum(sequence.tr)
+        start, total = ends - sequence.tr, float(ends[-1])
+        whole = self.b1_window is None or self.b1_window >= total
+        width = total if self.b1_window is None else min(self.b1_window, total)
+        begin = start[:1] if self.b1_window is None else start
+        after = start - begin[:, np.newaxis]
+        inside = (after >= 0) & (after < width * (1 - _SAME_TIME))
+        if not every:  # later windows hold a part of the first that reaches the last pulse
+            inside = inside[: np.argmax(inside[:, -1]) + 1]
+        return inside, width, whole
 
     def _duration_ratio(self, sequence: Sequence) -> tuple[RealArray, dict[str, RealArray]]:
         assert self.maximum_duration is not None
@@ -188,14 +259,14 @@ class Limits:
         by_value = {"tr": slope, "inversion_time": slope[:, :1]}
         return np.array([sequence.duration / self.maximum_duration]), by_value
 
-    def _b1_ratio(self, sequence: Sequence) -> tuple[RealArray, dict[str, RealArray]]:
+    def _b1_ratio(self, every: bool, sequence: Sequence) -> tuple[RealArray, dict[str, RealArray]]:
         """Square of B1+rms over that of the limit; by TR where the window is the whole train."""
         assert self.maximum_b1_rms is not None
-        windows, length = self._windows(sequence)
+        windows, length, whole = self._windows(sequence, every)
         scale = _energy(sequence) / (length * self.maximum_b1_rms**2)
         ratio = scale * (windows @ sequence.flip_angle**2)
         by_tr = np.zeros((ratio.size, sequence.n_pulses))
-        if windows.all():
+        if whole:
             by_tr -= ratio[:, np.newaxis] / length
         return ratio, {"flip_angle": 2 * scale * windows * sequence.flip_angle, "tr": by_tr}
 

@@ -44,9 +44,20 @@ def fisher_information(
     -------
     ndarray, shape (..., n, n), float64
         n = n_parameters + 1, 2 or 0; the proton density comes last.
+
+    Raises
+    ------
+    ValueError
+        If `proton_density` is unknown or the shapes do not fit.
     """
-    columns = _columns(np.asarray(signal), np.asarray(derivatives), proton_density)
-    return _fisher(columns)
+    _check_choice("proton_density", proton_density, PROTON_DENSITIES)
+    signal, derivatives = np.asarray(signal), np.asarray(derivatives)
+    if derivatives.shape[1:] != signal.shape:
+        expected = ", ".join(["n_parameters", *map(str, signal.shape)])
+        raise ValueError(
+            f"derivatives has shape {derivatives.shape}; it must have ({expected}), as the signal"
+        )
+    return _fisher(_columns(signal, derivatives, proton_density))
 
 
 def cramer_rao_bound(fisher: ArrayLike, n_parameters: int | None = None) -> NDArray[np.float64]:
@@ -128,8 +139,7 @@ class Criterion:
             ("optimality", OPTIMALITIES),
             ("over_tissues", OVER_TISSUES),
         ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be one of {', '.join(choices)}")
+            _check_choice(name, getattr(self, name), choices)
         if not self.parameters:
             raise ValueError("parameters is empty; name at least one, as in ('ln_t1', 'ln_t2')")
         plain = [name.removeprefix("ln_") for name in self.wrt]
@@ -236,8 +246,8 @@ class Criterion:
         """Reduce (..., n, n) to a number for each tissue, and its derivative by the parameters' block."""
         n = len(self.parameters)
         block = covariance[..., :n, :n] * self._scale
-        finite = np.isfinite(block).all(axis=(-2, -1), keepdims=True)
-        block = np.where(finite, block, np.eye(n))
+        finite = np.asarray(np.isfinite(block).all(axis=(-2, -1)))
+        block = np.where(finite[..., np.newaxis, np.newaxis], block, np.eye(n))
         if self.optimality == "A":
             figure, by_block = np.trace(block, axis1=-2, axis2=-1), np.broadcast_to(np.eye(n), block.shape)
         elif self.optimality == "D":
@@ -247,7 +257,7 @@ class Criterion:
             values, vectors = np.linalg.eigh(block)
             figure, last = values[..., -1], vectors[..., -1]
             by_block = last[..., :, np.newaxis] * last[..., np.newaxis, :]
-        return np.where(finite[..., 0, 0], figure, np.inf), by_block * self._scale
+        return np.where(finite, figure, np.inf), by_block * self._scale
 
     def _together(self, by_tissue: RealArray) -> tuple[RealArray, RealArray]:
         """Combine the tissues in the last axis, and differentiate by each of them."""
@@ -260,6 +270,11 @@ class Criterion:
         norm = np.sum(ratio**WORST_POWER, axis=-1, keepdims=True) ** (1 / WORST_POWER)
         slope = (ratio / norm) ** (WORST_POWER - 1) * self._share
         return (largest * norm)[..., 0], slope
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} must be one of {', '.join(choices)}")
 
 
 def _weights(name: str, weights: ArrayLike | None, n: int, what: str) -> RealArray:

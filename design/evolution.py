@@ -8,8 +8,8 @@ from scipy.optimize import differential_evolution
 
 from design.constraints import Limits
 from design.objective import Objective
-from design.result import Arrays, Design, Progress, Remember, forget, joined_histories
-from epgbloch._checks import positive_number, require_count
+from design.result import Arrays, Design, Progress, Remember, forget, joined_histories, require_finite
+from epgbloch._checks import positive_number, require_count, require_seed
 
 RealArray = NDArray[np.float64]
 
@@ -67,6 +67,7 @@ def optimise_by_evolution(
     ----------
     Liu H et al., NMR Biomed 2021, e4527, section 3.3.2: population 10, tolerance 0.002, 1000 generations.
     """
+    require_seed(seed)
     require_count("population", population)
     require_count("max_generations", max_generations)
     positive_number("tolerance", tolerance, "")
@@ -121,6 +122,7 @@ def optimise_by_evolution(
             break
     sequence = objective.parametrization.sequence_of(arrays["best"])
     limits.check(sequence)
+    require_finite(float(arrays["value"]))
     return Design(
         sequence,
         arrays["best"],

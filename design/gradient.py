@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import OptimizeResult, minimize
 
 from design.constraints import Limits
 from design.objective import Objective
 from design.parametrization import Parametrization
-from design.result import Arrays, Design, Progress, Remember, forget, joined_histories
+from design.result import Arrays, Design, Progress, Remember, forget, joined_histories, require_finite
 from epgbloch import Sequence
-from epgbloch._checks import positive_number, require_count
+from epgbloch._checks import positive_number, real_vector, require, require_count, require_seed
 
 RealArray = NDArray[np.float64]
 
@@ -28,7 +29,7 @@ def optimise_by_gradient(
     objective: Objective,
     *,
     limits: Limits | None = None,
-    start: Sequence | None = None,
+    start: Sequence | ArrayLike | None = None,
     n_starts: int = 6,
     method: str | None = None,
     max_iterations: int = 500,
@@ -49,8 +50,9 @@ def optimise_by_gradient(
         What is minimised; its model needs the method `gradient`.
     limits : Limits, optional
         Constraints beyond the bounds of the parameters.
-    start : Sequence, optional
-        Begin with the parameters that come closest to it, without stages: polishes another design.
+    start : array_like, shape (n_parameters,), or Sequence, optional
+        Begin with these parameters u, or with those that come closest to a sequence, without stages: polishes
+        another design. The result is no worse than u, if it keeps to the limits.
     n_starts : int
         Random starts; has no effect with `start`.
     method : {"L-BFGS-B", "SLSQP", "trust-constr"}, optional
@@ -83,6 +85,7 @@ def optimise_by_gradient(
             f"the model {type(objective.model).__name__} has no derivatives by the sequence; "
             "use optimise_by_evolution, or EPGBloch"
         )
+    require_seed(seed)
     require_count("n_starts", n_starts)
     require_count("max_iterations", max_iterations)
     positive_number("tolerance", tolerance, "")
@@ -93,7 +96,7 @@ def optimise_by_gradient(
     search = _Search(limits, method, max_iterations, tolerance)
     stages = _stages(objective.parametrization) if start is None else [objective.parametrization]
     if start is not None:
-        starts = [stages[0].parameters_of(start)]
+        starts = [_parameters(objective.parametrization, start)]
     else:
         starts = list(np.random.default_rng(seed).uniform(size=(n_starts, stages[0].n_parameters)))
     counts = [-(-len(starts) // 3**i) for i in range(len(stages))]
@@ -107,18 +110,34 @@ def optimise_by_gradient(
             histories.append(found[-1]["history"])
             if progress is not None:
                 progress(len(histories), sum(counts))
-        found.sort(key=_rank)
+        found.sort(key=lambda result: float(result["value"]))
         if i < len(stages) - 1:
             finer = stages[i + 1]
             starts = [finer.parameters_of(stage.sequence_of(f["u"])) for f in found[: counts[i + 1]]]
     best = found[0]
     sequence = objective.parametrization.sequence_of(best["u"])
     limits.check(sequence)
+    require_finite(float(best["value"]))
     history = joined_histories(histories)
     objective.n_signals += int(history[-1, 0])
     return Design(
         sequence, best["u"], float(best["value"]), history, bool(best["converged"]), str(best["message"])
     )
+
+
+def _parameters(parametrization: Parametrization, start: Sequence | ArrayLike) -> RealArray:
+    if isinstance(start, Sequence):
+        n = parametrization.sequence.n_pulses
+        if start.n_pulses != n:
+            raise ValueError(f"start has {start.n_pulses} pulses; the design has {n}: give it as many")
+        return parametrization.parameters_of(start)
+    u = real_vector("start", start, "units of the bounds")
+    if u.size != parametrization.n_parameters:
+        raise ValueError(
+            f"start has {u.size} values; give one for each parameter, {parametrization.n_parameters}"
+        )
+    require("start", u, (u >= 0) & (u <= 1), "0 to 1", "0 and 1 are the bounds of the parameters")
+    return u
 
 
 def _stages(parametrization: Parametrization) -> list[Parametrization]:
@@ -127,11 +146,6 @@ def _stages(parametrization: Parametrization) -> list[Parametrization]:
     while (coarser := stages[0].coarser()).n_parameters < stages[0].n_parameters:
         stages.insert(0, coarser)
     return stages
-
-
-def _rank(result: Arrays) -> tuple[bool, float]:
-    """Starts that keep to the limits come first."""
-    return not result["feasible"], float(result["value"])
 
 
 @dataclass(frozen=True)
@@ -144,17 +158,26 @@ class _Search:
     tolerance: float
 
     def minimise(self, objective: Objective, u: RealArray, factor: float) -> Arrays:
-        """Minimise from u; `factor` multiplies the tolerance."""
-        constraints = self.limits.constraints(objective.parametrization)
+        """Minimise from u; `factor` multiplies the tolerance. The value is infinite if no limits are kept.
+
+        The logarithm is minimised: its changes are relative, and SLSQP fails where values span decades.
+        """
+        parametrization = objective.parametrization
+        constraints = self.limits.constraints(parametrization)
         method = self.method or ("SLSQP" if constraints else "L-BFGS-B")
         if constraints and method == "L-BFGS-B":
             raise ValueError("method='L-BFGS-B' knows no limits but bounds; use SLSQP or trust-constr")
         history: list[tuple[int, float]] = []
+        best, lowest = u, np.inf
 
         def value_and_gradient(u: RealArray) -> tuple[float, RealArray]:
-            value, gradient = objective.value_and_gradient(np.clip(u, 0.0, 1.0))
-            history.append((objective.n_signals, value))
-            return value, gradient
+            nonlocal best, lowest
+            u = np.clip(u, 0.0, 1.0)
+            value, gradient = objective.value_and_gradient(u)
+            if value < lowest and self.limits.kept_by(parametrization.sequence_of(u)):
+                best, lowest = u, value
+            history.append((objective.n_signals, lowest))
+            return float(np.log(value)), gradient / value
 
         tolerance = self.tolerance * factor
         options = {
@@ -162,25 +185,28 @@ class _Search:
             "SLSQP": {"ftol": tolerance},
             "trust-constr": {"xtol": tolerance, "gtol": tolerance},
         }[method]
-        result: OptimizeResult = minimize(
-            value_and_gradient,
-            np.clip(u, _INSIDE, 1 - _INSIDE),
-            jac=True,
-            method=method,
-            bounds=[(0.0, 1.0)] * u.size,
-            constraints=constraints,
-            options={**options, "maxiter": self.max_iterations},
-        )
-        best = np.clip(result.x, 0.0, 1.0)
-        try:
-            self.limits.check(objective.parametrization.sequence_of(best))
-            feasible = True
-        except ValueError:
-            feasible = False
+        start = np.clip(u, _INSIDE, 1 - _INSIDE)
+        if not np.array_equal(start, u):
+            value_and_gradient(u)  # a design is never worse than its start
+        with warnings.catch_warnings():
+            # of quasi-Newton updates that trust-constr leaves out, as for constraints that are linear
+            warnings.filterwarnings("ignore", "delta_grad == 0.0", UserWarning)
+            result: OptimizeResult = minimize(
+                value_and_gradient,
+                start,
+                jac=True,
+                method=method,
+                bounds=[(0.0, 1.0)] * u.size,
+                constraints=constraints,
+                options={**options, "maxiter": self.max_iterations},
+            )
+        end = np.clip(result.x, 0.0, 1.0)
+        inside = self.limits.moved_inside(parametrization, end)
+        if not np.array_equal(inside, end):  # SLSQP may end beyond a limit, by 1e-4 or more
+            value_and_gradient(inside)
         return {
-            "u": best,
-            "value": np.array(float(result.fun)),
-            "feasible": np.array(feasible),
+            "u": best if np.isfinite(lowest) else inside,
+            "value": np.array(lowest),
             "history": np.array(history),
             # 2: the line search ends at a kink, where a curve is cut, or in the rounding of float32
             "converged": np.array(bool(result.success) or (method == "L-BFGS-B" and result.status == 2)),

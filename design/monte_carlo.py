@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from design.crlb import Criterion
 from dictionaries import Grid, generate, linear_axis, log_axis, match, refine
 from epgbloch import Sequence, SignalModel, Tissue
-from epgbloch._checks import positive_number, require_count
+from epgbloch._checks import positive_number, require_count, require_seed
 
 RealArray = NDArray[np.float64]
 
@@ -71,9 +71,10 @@ def monte_carlo(
     """Estimate tissues again and again from signals with noise, and compare with the bound.
 
     Each estimate is the best atom of a dictionary around the tissues, refined by least squares with the
-    derivatives of the model; the complex proton density is estimated too. White Gaussian noise of standard
-    deviation 1 / snr is added to real and imaginary parts. The estimator is efficient as long as the noise is
-    small enough for the signal to be linear over the errors.
+    derivatives of the model; the complex proton density is estimated too. B1, if it is not estimated, and
+    off-resonance are known. White Gaussian noise of standard deviation 1 / snr is added to real and imaginary
+    parts. The estimator is efficient as long as the noise is small enough for the signal to be linear over
+    the errors.
 
     Parameters
     ----------
@@ -100,31 +101,29 @@ def monte_carlo(
     Raises
     ------
     ValueError
-        If a parameter cannot be estimated here, or a number is out of range.
+        If a parameter cannot be estimated here, a number is out of range, or the tissue diffuses.
     """
     for name in parameters:
         if name not in ESTIMATED:
             raise ValueError(f"parameters: {name!r} cannot be estimated here; use {', '.join(ESTIMATED)}")
     snr = positive_number("snr", snr, "")
+    require_seed(seed)
     require_count("n_trials", n_trials)
+    if n_trials == 1:
+        raise ValueError("n_trials=1 must be an integer of at least 2: one estimate has no variance")
+    if tissue.diffusion.any():
+        raise ValueError(
+            f"tissue: diffusion={tissue.diffusion.max():.3g} m^2/s is not in the dictionary; use diffusion=0"
+        )
     criterion = Criterion(tissue, tuple(f"ln_{name}" for name in parameters), proton_density="complex")
-    dictionary = generate(model, sequence, _grid(tissue, parameters), rank=min(_RANK, sequence.n_pulses))
-    clean = model.signal(sequence, tissue) @ dictionary.basis.conj()
     rng = np.random.default_rng(seed)
-    shape = (tissue.n_atoms, n_trials, dictionary.rank)
-    # the columns of the basis are orthonormal: white noise stays white
-    noise = rng.normal(scale=1 / snr, size=(2, *shape))
-    voxels = (clean[:, np.newaxis] + noise[0] + 1j * noise[1]).reshape(-1, dictionary.rank)
-    found = refine(
-        model, dictionary, voxels, match(dictionary, voxels), parameters=parameters, noise_std=1 / snr
-    )
-    errors = np.stack(
-        [
-            np.log(getattr(found, name).reshape(shape[:2]) / getattr(tissue, name)[:, np.newaxis])
-            for name in parameters
-        ],
-        axis=-1,
-    )
+    errors = np.empty((tissue.n_atoms, n_trials, len(parameters)))
+    # what is not estimated is known: each value of it has its own dictionary
+    known = [tissue.off_resonance, *([] if "b1" in parameters else [tissue.b1])]
+    _, group = np.unique(known, axis=1, return_inverse=True)
+    for i in range(group.max() + 1):
+        atoms = np.flatnonzero(group == i)
+        errors[atoms] = _errors(model, sequence, tissue[atoms], parameters, snr, n_trials, rng)
     return MonteCarlo(
         parameters,
         criterion.bounds(model, sequence) / snr,
@@ -132,6 +131,34 @@ def monte_carlo(
         errors.mean(axis=1),
         snr,
         n_trials,
+    )
+
+
+def _errors(
+    model: SignalModel,
+    sequence: Sequence,
+    tissue: Tissue,
+    parameters: tuple[str, ...],
+    snr: float,
+    n_trials: int,
+    rng: np.random.Generator,
+) -> RealArray:
+    """Errors of the logarithms, shape (n_atoms, n_trials, n_parameters)."""
+    dictionary = generate(model, sequence, _grid(tissue, parameters), rank=min(_RANK, sequence.n_pulses))
+    clean = model.signal(sequence, tissue) @ dictionary.basis.conj()
+    shape = (tissue.n_atoms, n_trials, dictionary.rank)
+    # the columns of the basis are orthonormal: white noise stays white
+    noise = rng.normal(scale=1 / snr, size=(2, *shape))
+    voxels = (clean[:, np.newaxis] + noise[0] + 1j * noise[1]).reshape(-1, dictionary.rank)
+    found = refine(
+        model, dictionary, voxels, match(dictionary, voxels), parameters=parameters, noise_std=1 / snr
+    )
+    return np.stack(
+        [
+            np.log(getattr(found, name).reshape(shape[:2]) / getattr(tissue, name)[:, np.newaxis])
+            for name in parameters
+        ],
+        axis=-1,
     )
 
 
@@ -143,4 +170,4 @@ def _grid(tissue: Tissue, parameters: tuple[str, ...]) -> Grid:
         log_axis(values.min() / _REACH, values.max() * _REACH, _N_RELAXATION)
         for values in (tissue.t1, tissue.t2)
     )
-    return Grid(t1=t1, t2=t2, b1=b1)
+    return Grid(t1=t1, t2=t2, b1=b1, off_resonance=tissue.off_resonance[:1])

@@ -50,6 +50,8 @@ class Objective:
 
     def values(self, population: RealArray) -> RealArray:
         """Return the criterion at every row of (n_candidates, n_parameters), shape (n_candidates,)."""
+        if not len(population):  # no candidate of an evolution keeps to the limits
+            return np.empty(0)
         model: Any = self.model
         if not (self.parametrization.flip_angle_only and hasattr(model, "jacobian_of_trains")):
             return np.array([self.value(u) for u in population])

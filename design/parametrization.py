@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
+from scipy.optimize import lsq_linear
 
 from epgbloch import Sequence, trains
 from epgbloch._checks import real_number, require_count
@@ -19,6 +20,8 @@ FIELDS = ("flip_angle", "phase", "tr", "te", "inversion_time")
 """What of a sequence can be designed."""
 _FEW = 20
 """Parameters of a curve that need no coarser one: random starts find good minima."""
+_ROUNDING = 1e-9
+"""Parameters this far beyond their bounds, relative to their distance, are moved there without a new fit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,8 @@ class Curve:
         Bounds of the parameters.
     minimum, maximum : float
         Where the values are cut, because splines swing beyond their points.
+    steps : bool
+        Whether the parameters are the first value and the steps from pulse to pulse.
     """
 
     basis: RealArray
@@ -40,6 +45,7 @@ class Curve:
     upper: RealArray
     minimum: float
     maximum: float
+    steps: bool = False
 
     @property
     def n_parameters(self) -> int:
@@ -61,9 +67,16 @@ class Curve:
         return (by_value * inside) @ self.basis
 
     def coarser(self) -> Curve:
-        """Return a spline with a third of the parameters and the same limits; the curve itself if few."""
+        """Return a spline with a third of the parameters and the same limits; the curve itself if few.
+
+        Steps become those of three pulses in a row, so that the coarser curve keeps to the largest one too.
+        """
         if self.n_parameters <= _FEW:
             return self
+        if self.steps:
+            first = np.concatenate(([0], np.arange(1, self.n_parameters, 3)))
+            basis = np.add.reduceat(self.basis, first, axis=1)
+            return replace(self, basis=basis, lower=self.lower[first], upper=self.upper[first])
         return spline(self.basis.shape[0], -(-self.n_parameters // 3), self.minimum, self.maximum)
 
 
@@ -110,7 +123,7 @@ def free(n_pulses: int, minimum: float, maximum: float, maximum_change: float | 
         )
     curve = _bounded(np.tril(np.ones((n_pulses, n_pulses))), minimum, maximum)
     curve.lower[1:], curve.upper[1:] = -change, change
-    return curve
+    return replace(curve, steps=True)
 
 
 def constant(n_pulses: int, minimum: float, maximum: float) -> Curve:
@@ -190,13 +203,20 @@ class Parametrization:
         """Whether nothing but flip angles varies."""
         return set(self.curves) == {"flip_angle"}
 
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where in u the parameters of each curve lie."""
+        ends = np.cumsum([curve.n_parameters for curve in self.curves.values()])
+        return {
+            name: slice(int(end) - curve.n_parameters, int(end))
+            for (name, curve), end in zip(self.curves.items(), ends, strict=True)
+        }
+
     def parts(self, u: RealArray) -> Iterator[tuple[str, Curve, RealArray]]:
         """Yield the name, the curve and the parameters in its units, (..., n_parameters), of each part."""
-        first = 0
-        for name, curve in self.curves.items():
-            own = u[..., first : first + curve.n_parameters]
-            yield name, curve, curve.lower + own * (curve.upper - curve.lower)
-            first += curve.n_parameters
+        for name, part in self.slices.items():
+            curve = self.curves[name]
+            yield name, curve, curve.lower + u[..., part] * (curve.upper - curve.lower)
 
     def values(self, u: RealArray) -> dict[str, RealArray]:
         """Return the values over the pulses of everything that varies, (..., n_pulses) each."""
@@ -224,11 +244,15 @@ class Parametrization:
     def parameters_of(self, sequence: Sequence) -> RealArray:
         """Return parameters u within the bounds, whose sequence comes close to the one given.
 
-        The least-squares fit of the curves, moved into the bounds.
+        The least-squares fit of the curves within the bounds.
         """
         parts = []
         for name, curve in self.curves.items():
             target = np.atleast_1d(getattr(sequence, name)).astype(np.float64)
             own = np.linalg.lstsq(curve.basis, target, rcond=None)[0]
-            parts.append(np.clip((own - curve.lower) / (curve.upper - curve.lower), 0, 1))
+            width = curve.upper - curve.lower
+            beyond = np.maximum(curve.lower - own, own - curve.upper)
+            if np.any(beyond > _ROUNDING * width):
+                own = lsq_linear(curve.basis, target, (curve.lower, curve.upper), method="bvls").x
+            parts.append(np.clip((own - curve.lower) / width, 0, 1))
         return np.concatenate(parts)

@@ -31,7 +31,8 @@ class Design:
     value : float
         Its criterion, by the model that was optimised with.
     history : ndarray, shape (n_steps, 2), float64
-        Signals evaluated up to each step, with their derivatives, and the best value so far.
+        Signals evaluated up to each step, with their derivatives, and the best value so far; from the first
+        one that is finite and keeps to the limits.
     converged : bool
         Whether the optimiser ended because it could not improve the value, and not at a limit of its steps.
     message : str
@@ -56,6 +57,15 @@ def forget(name: str, compute: Callable[[], Arrays]) -> Arrays:
     return compute()
 
 
+def require_finite(value: float) -> None:
+    """Raise a ValueError where no sequence determined the parameters."""
+    if not np.isfinite(value):
+        raise ValueError(
+            "the criterion is infinite for every sequence tried: signals do not determine the parameters; "
+            "use more pulses, wider bounds, or fewer parameters"
+        )
+
+
 def joined_histories(histories: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     """Return one history of searches that followed each other, each of which counts its own signals."""
     rows: list[tuple[float, float]] = []
@@ -63,6 +73,7 @@ def joined_histories(histories: list[NDArray[np.float64]]) -> NDArray[np.float64
     for history in histories:
         for signals, value in history:
             best = min(best, float(value))
-            rows.append((before + float(signals), best))
+            if np.isfinite(best):
+                rows.append((before + float(signals), best))
         before += float(history[-1, 0])
     return np.array(rows)

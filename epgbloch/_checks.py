@@ -76,6 +76,12 @@ def require_count(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} must be an integer of at least 1")
 
 
+def require_seed(seed: Any) -> None:
+    """Raise a ValueError unless `seed` is an integer of at least 0."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed={seed!r} must be an integer of at least 0")
+
+
 def require(name: str, array: NDArray[np.float64], valid: NDArray[np.bool_], rule: str, remedy: str) -> None:
     """Raise a ValueError that names the first value of `array` that breaks `rule`."""
     if not valid.all():
