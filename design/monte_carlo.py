@@ -71,8 +71,8 @@ def monte_carlo(
     """Estimate tissues again and again from signals with noise, and compare with the bound.
 
     Each estimate is the best atom of a dictionary around the tissues, refined by least squares with the
-    derivatives of the model; the complex proton density is estimated too. B1, if it is not estimated, and
-    off-resonance are known. White Gaussian noise of standard deviation 1 / snr is added to real and imaginary
+    derivatives of the model; the complex proton density is estimated too. What is not estimated is known, and
+    so is off-resonance. White Gaussian noise of standard deviation 1 / snr is added to real and imaginary
     parts. The estimator is efficient as long as the noise is small enough for the signal to be linear over
     the errors.
 
@@ -119,7 +119,7 @@ def monte_carlo(
     rng = np.random.default_rng(seed)
     errors = np.empty((tissue.n_atoms, n_trials, len(parameters)))
     # what is not estimated is known: each value of it has its own dictionary
-    known = [tissue.off_resonance, *([] if "b1" in parameters else [tissue.b1])]
+    known = [tissue.off_resonance, *(getattr(tissue, name) for name in ESTIMATED if name not in parameters)]
     _, group = np.unique(known, axis=1, return_inverse=True)
     for i in range(group.max() + 1):
         atoms = np.flatnonzero(group == i)
@@ -163,11 +163,11 @@ def _errors(
 
 
 def _grid(tissue: Tissue, parameters: tuple[str, ...]) -> Grid:
-    b1 = np.unique(tissue.b1)
-    if "b1" in parameters:
-        b1 = linear_axis(b1[0] / 1.5, b1[-1] * 1.5, _N_B1)
-    t1, t2 = (
-        log_axis(values.min() / _REACH, values.max() * _REACH, _N_RELAXATION)
-        for values in (tissue.t1, tissue.t2)
-    )
-    return Grid(t1=t1, t2=t2, b1=b1, off_resonance=tissue.off_resonance[:1])
+    axes = {name: getattr(tissue, name)[:1] for name in (*ESTIMATED, "off_resonance")}
+    for name in parameters:
+        values = getattr(tissue, name)
+        if name == "b1":
+            axes[name] = linear_axis(values.min() / 1.5, values.max() * 1.5, _N_B1)
+        else:
+            axes[name] = log_axis(values.min() / _REACH, values.max() * _REACH, _N_RELAXATION)
+    return Grid(**axes)

@@ -73,3 +73,9 @@ def test_errors():
             monte_carlo(MODEL, SEQUENCE, TISSUE, **arguments)
     with pytest.raises(ValueError, match=r"diffusion=1e-09 m\^2/s is not in the dictionary; use diffusion=0"):
         monte_carlo(MODEL, SEQUENCE, Tissue(1.0, 0.1, diffusion=1e-9))
+
+
+@pytest.mark.parametrize("name", ["t1", "t2"])
+def test_a_known_relaxation_time_is_not_searched(name):
+    result = monte_carlo(MODEL, SEQUENCE, TISSUE, parameters=(name,), snr=200.0, n_trials=N_TRIALS, seed=4)
+    np.testing.assert_allclose(result.variance_ratio, np.ones((2, 1)), atol=4.5 * SPREAD)
