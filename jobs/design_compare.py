@@ -8,6 +8,7 @@ from typing import Any
 
 from design import Criterion
 from epgbloch import EPGBloch, Sequence, __version__
+from epgbloch._checks import positive_number
 from jobs.console import Console
 from jobs.design_figures import draw_bounds, draw_signals, draw_trains
 from jobs.design_file import read_criterion
@@ -51,8 +52,7 @@ def run_compare(
     """
     if len(paths) < 2:
         raise ValueError("give two or more designs or protocols to compare")
-    if not snr > 0:
-        raise ValueError(f"--snr {snr}: must be positive")
+    positive_number("--snr", snr, "")
     sequences = _named(paths)
     wanted = _criterion(paths[0], criterion)
     engine = EPGBloch()

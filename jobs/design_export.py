@@ -100,7 +100,7 @@ def run_export(path: Path, *, out: Path, scanner: str | None, force: bool, conso
     Parameters
     ----------
     path : Path
-        Protocol or design file with the sections ``trajectory`` and ``scan``.
+        Protocol with the sections ``trajectory`` and ``scan``.
     out : Path
         Folder for the Pulseq file, called like the folder, ``protocol.yaml`` and the report.
     scanner : str or None

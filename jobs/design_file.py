@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from design import Criterion, Curve, Limits, Parametrization, constant, free, published_spline, spline
-from design.crlb import OPTIMALITIES, OVER_TISSUES, PROTON_DENSITIES
+from design import (
+    Criterion,
+    Curve,
+    LimitError,
+    Limits,
+    Parametrization,
+    constant,
+    free,
+    published_spline,
+    spline,
+)
 from design.gradient import METHODS as GRADIENT_METHODS
-from design.tissues import sample_tissues
-from epgbloch import EPGBloch, Sequence, Tissue
-from epgbloch.engine import PARAMETERS
+from design.monte_carlo import ESTIMATED
+from epgbloch import EPGBloch, Sequence
+from jobs.design_criterion import criterion_of
 from jobs.protocol import read_model
 from jobs.protocol_scan import Scan, read_scan
 from jobs.protocol_sequence import read_sequence
 from jobs.protocol_values import ProtocolError, Section, parse_yaml, read_yaml
+from jobs.protocol_writer import protocol_text
 from surrogate import GRUSurrogate
 
 _KEYS = (
@@ -65,9 +76,9 @@ class DesignFile:
     path : Path
         The file.
     text : str
-        Its text.
+        YAML text that says the same without other files, as of `Protocol`.
     content : dict
-        Its content, with the numbers of CSV files in place of their references.
+        Its content, with the numbers of other files in place of their references.
     sequence : Sequence
         Section ``sequence``: where the design starts from, and what does not vary.
     model : EPGBloch or GRUSurrogate
@@ -121,55 +132,40 @@ def load_design_file(path: str | Path) -> DesignFile:
     """
     path = Path(path)
     text, content = read_yaml(path)
+    original = copy.deepcopy(content)
     top = Section(path, "", content, _KEYS)
     top.require("sequence", "tissues", "vary")
     sequence = read_sequence(top)
     model, engine = read_model(top)
     limits = _limits(top)
     method, options = _optimiser(top)
-    trials = top.section("monte_carlo", ("snr", "trials"))
+    criterion = criterion_of(top)
+    snr, n_trials = _trials(top, criterion)
+    parametrization = _parametrization(top, sequence, limits)
+    scan = read_scan(top, sequence.n_pulses) if top.has("scan") else None
+    if scan is None and top.has("trajectory"):
+        raise top.error("trajectory", "has no effect without scan; give both or none")
     file = DesignFile(
         path=path,
-        text=text,
+        text=text if content == original else protocol_text(content),
         content=content,
         sequence=sequence,
         model=model,
         engine=engine,
-        criterion=_criterion(top),
-        parametrization=_parametrization(top, sequence, limits),
+        criterion=criterion,
+        parametrization=parametrization,
         limits=limits,
         method=method,
         options=options,
-        snr=trials.number("snr", 100.0, above=0),
-        n_trials=trials.count("trials", 2000) if top.has("monte_carlo") else 0,
-        scan=read_scan(top, sequence.n_pulses) if top.has("scan") else None,
+        snr=snr,
+        n_trials=n_trials,
+        scan=scan,
     )
+    _check_limits(top, file)
     _check_model(top, file)
-    limits.check_reachable(file.parametrization)
     if file.scan is not None:
         file.scan.check(file.parametrization)
     return file
-
-
-def _tissues(top: Section) -> tuple[Tissue, list[float] | None]:
-    listed = ("t1_ms", "t2_ms", "b1", "off_resonance_hz", "weights")
-    section = top.section("tissues", (*listed, "sample", "seed"))
-    section.require("t1_ms", "t2_ms")
-    t1, t2 = (1e-3 * section.vector(key, above=0) for key in ("t1_ms", "t2_ms"))
-    b1 = section.vector("b1", 1.0, above=0)
-    if not section.has("sample"):
-        section.only(listed, "a list of tissues")
-        weights = section.vector("weights", above=0).tolist() if section.has("weights") else None
-        with section.located():
-            return Tissue(t1, t2, b1=b1, off_resonance=section.vector("off_resonance_hz", 0.0)), weights
-    section.only(("t1_ms", "t2_ms", "b1", "sample", "seed"), "sample")
-    for key, values in (("t1_ms", t1), ("t2_ms", t2), ("b1", b1)):
-        if values.size > 2:
-            raise section.error(key, f"takes [smallest, largest] with sample; got {values.size} values")
-    seed = section.count("seed", 0, at_least=0, at_most=None)
-    ranges = [(float(values[0]), float(values[-1])) for values in (t1, t2, b1)]
-    with section.located():
-        return sample_tissues(section.count("sample", 1), *ranges, seed=seed), None
 
 
 def read_criterion(path: Path, text: str | None = None) -> Criterion:
@@ -183,48 +179,7 @@ def read_criterion(path: Path, text: str | None = None) -> Criterion:
     content = read_yaml(path)[1] if text is None else parse_yaml(path, text)
     top = Section(path, "", content, _KEYS)
     top.require("tissues")
-    return _criterion(top)
-
-
-def _criterion(top: Section) -> Criterion:
-    tissue, tissue_weights = _tissues(top)
-    section = top.section(
-        "criterion",
-        (
-            "parameters",
-            "nuisance",
-            "proton_density",
-            "optimality",
-            "weights",
-            "over_tissues",
-            "per_time",
-        ),
-    )
-    with section.located():
-        return Criterion(
-            tissue,
-            parameters=_names(section, "parameters", ("ln_t1", "ln_t2")),
-            nuisance=_names(section, "nuisance", ()),
-            proton_density=section.text("proton_density", PROTON_DENSITIES, "real"),
-            optimality=section.text("optimality", OPTIMALITIES, "A"),
-            weights=section.vector("weights", above=0) if section.has("weights") else None,
-            tissue_weights=tissue_weights,
-            over_tissues=section.text("over_tissues", OVER_TISSUES, "sum"),
-            per_time=section.flag("per_time", False),
-        )
-
-
-def _names(section: Section, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    names = section.values.get(key)
-    if names is None:
-        return default
-    choices = (*PARAMETERS, "ln_t1", "ln_t2", "ln_b1")
-    if not isinstance(names, list):
-        raise section.error(key, f"must be a list of names out of {', '.join(choices)}; got {names!r}")
-    for name in names:
-        if name not in choices:
-            raise section.error(key, f"{name!r} must be one of {', '.join(choices)}")
-    return tuple(names)
+    return criterion_of(top)
 
 
 def _parametrization(top: Section, sequence: Sequence, limits: Limits) -> Parametrization:
@@ -245,6 +200,10 @@ def _curve(vary: Section, key: str, n: int, unit: float, change: float | None) -
     bounds = unit * section.vector("range")
     if bounds.size != 2:
         raise section.error("range", f"takes [smallest, largest]; got {bounds.size} values")
+    if not bounds[0] < bounds[1]:
+        smallest, largest = section.values["range"]
+        message = f"{smallest:g} must be below {largest:g}; leave out what does not vary"
+        raise section.error("range", message)
     low, high = float(bounds[0]), float(bounds[1])
     kind = section.text("curve", CURVES, "constant" if n == 1 else "spline")
     if section.has("knots") and kind != "spline":
@@ -293,9 +252,37 @@ def _optimiser(top: Section) -> tuple[str, dict[str, Any]]:
     return method, options
 
 
-def _check_model(top: Section, file: DesignFile) -> None:
-    """Find out now, and not after the search, whether the model knows sequence, tissues and parameters."""
+def _trials(top: Section, criterion: Criterion) -> tuple[float, int]:
+    """SNR, also of everything else that is told, and the number of trials; 0 without the section."""
+    section = top.section("monte_carlo", ("snr", "trials"))
+    if not top.has("monte_carlo"):
+        return 100.0, 0
+    for name in criterion.wrt:
+        if name.removeprefix("ln_") not in ESTIMATED:
+            raise section.error("", f"cannot estimate {name}, only {', '.join(ESTIMATED)}; leave it out")
+    return section.number("snr", 100.0, above=0), section.count("trials", 2000, at_least=2)
+
+
+def _check_limits(top: Section, file: DesignFile) -> None:
     try:
-        file.criterion.of(file.model, file.sequence)
+        file.limits.check_reachable(file.parametrization)
+    except LimitError:
+        raise
     except ValueError as error:
-        raise ProtocolError(f"{top.file}: the model cannot evaluate the sequence: {error}") from error
+        raise top.error("limits", str(error)) from error
+    if file.options.get("method") == "L-BFGS-B" and file.limits.constraints(file.parametrization):
+        message = "L-BFGS-B knows no limits but ranges; use SLSQP or trust-constr"
+        raise top.error("optimiser.algorithm", message)
+
+
+def _check_model(top: Section, file: DesignFile) -> None:
+    """Find out now, and not after the search, whether the model knows tissues, parameters and sequences."""
+    n = file.parametrization.n_parameters
+    corners = (np.zeros(n), np.ones(n), np.arange(n) % 2)
+    try:
+        for sequence in (file.sequence, *(file.parametrization.sequence_of(u) for u in corners)):
+            file.criterion.of(file.model, sequence)
+    except ValueError as error:
+        raise ProtocolError(
+            f"{top.file}: the model cannot evaluate the sequence within its ranges: {error}"
+        ) from error

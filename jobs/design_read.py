@@ -120,7 +120,7 @@ def scan_facts(scan: PulseqScan) -> dict[str, str]:
         + ("" if scan.fov is None else f", field of view {_lengths(scan.fov)} mm")
         + ("" if scan.matrix is None else f", matrix {scan.matrix[1]} x {scan.matrix[0]}"),
         "duration": f"{scan.duration:.6g} s",
-        "B1+rms": f"{1e6 * scan.b1_rms:.4g} uT",
+        "B1+rms": f"{1e6 * scan.b1_rms:.4g} uT over the file",
         "Pulseq": ".".join(map(str, scan.version)),
     }
     return facts

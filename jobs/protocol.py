@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from dictionaries.grid import Grid, linear_axis, log_axis
@@ -19,6 +18,7 @@ from jobs.protocol_scan import Scan, read_scan
 from jobs.protocol_sequence import read_sequence
 from jobs.protocol_trajectory import Trajectory, read_trajectory
 from jobs.protocol_values import LARGEST_COUNT, ProtocolError, Section, read_yaml
+from jobs.protocol_writer import protocol_text
 from reconstruction.admm import AdmmSettings
 from reconstruction.coil_compression import check_virtual_coils
 from reconstruction.coils import COIL_METHODS
@@ -187,7 +187,7 @@ def load_protocol(path: str | Path) -> Protocol:
         raise top.error("trajectory_units", "a computed trajectory is in cycles_per_pixel; remove this key")
     model, engine = read_model(top)
     if content != original:  # numbers from CSV files replaced their references, and full paths relative ones
-        text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=110)
+        text = protocol_text(content)
     return Protocol(
         path=path,
         text=text,

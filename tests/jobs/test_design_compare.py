@@ -63,6 +63,7 @@ def test_comparisons_that_make_no_sense(files, tmp_path):
     for arguments, message in (
         ((one,), "two or more"),
         ((one, two), "has no criterion"),
+        ((one, two, "--snr", "inf"), "--snr=inf is not finite"),
         ((one, tmp_path), "design.json: No such file"),
     ):
         result = invoke("compare", *arguments, "--out", tmp_path / "c")
@@ -111,3 +112,22 @@ def test_scans_that_cannot_be(files, tmp_path, change, message):
     assert result.exit_code == 1
     assert message in result.stderr
     assert not (tmp_path / "e").exists()
+
+
+def test_a_design_of_tissues_in_a_csv_file_can_be_compared(files, tmp_path):
+    (tmp_path / "tissues.csv").write_text("t1_ms,t2_ms\n900,85\n500,65\n")
+    tissues = {"t1_ms": {"csv": "tissues.csv"}, "t2_ms": {"csv": "tissues.csv"}}
+    vary = {"flip_angle_deg": {"knots": 3, "range": [5, 80]}}
+    sequence = yaml.safe_load(files[1].read_text())["sequence"]
+    content = {
+        "sequence": sequence,
+        "tissues": tissues,
+        "vary": vary,
+        "optimiser": {"starts": 1, "iterations": 2},
+    }
+    (tmp_path / "design.yaml").write_text(yaml.safe_dump(content))
+    result = invoke("run", tmp_path / "design.yaml", "--out", tmp_path / "out" / "d")
+    assert result.exit_code == 0, result.output
+    result = invoke("compare", tmp_path / "out" / "d", files[1], "--out", tmp_path / "c")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "c" / "comparison.json").read_text())["tissues"] == ["900/85", "500/65"]

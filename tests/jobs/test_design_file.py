@@ -107,6 +107,17 @@ def test_tissues_are_drawn_from_ranges(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ([("vary", "flip_angle_deg", {"knots": 3, "range": [90, 5]})], "range: 90 must be below 5"),
+        ([("monte_carlo", "trials", 1)], "monte_carlo.trials: must be at least 2"),
+        ([("monte_carlo", "trials", 9), ("criterion", "nuisance", ["off_resonance"])], "cannot estimate"),
+        ([("trajectory", None, SCAN["trajectory"])], "trajectory: has no effect without scan"),
+        ([("limits", "b1_rms_ut", 1)], "limits: maximum_b1_rms needs pulses of finite duration"),
+        ([("limits", "flip_angle_change_deg", 4), ("optimiser", "algorithm", "L-BFGS-B")],
+         "optimiser.algorithm: L-BFGS-B knows no limits"),
+        ([("surrogate", "network", "small"), ("sequence", "pulse", {**PULSE, "n_steps": 200}),
+          ("vary", "phase_deg", {"knots": 3, "range": [0, 90]})], "trains of one phase"),
+        ([("surrogate", "network", "small"), ("sequence", "pulse", {**PULSE, "n_steps": 200}),
+          ("vary", "tr_ms", {"curve": "constant", "range": [9, 900]})], "within its ranges: tr"),
         ([("vary", None, {})], "vary: curves is empty"),
         ([("vary", "flip_angle", {"range": [0, 90]})], "vary.flip_angle: unknown key; use flip_angle_deg"),
         ([("vary", "flip_angle_deg", {"range": [0, 90]})], "vary.flip_angle_deg.knots: missing"),
