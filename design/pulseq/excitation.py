@@ -133,8 +133,9 @@ def pulse_on_raster(pulse: RFPulse | None, raster: float) -> RFPulse:
         If the pulse is not slice-selective.
     """
     if not isinstance(pulse, RFPulse) or pulse.slice_thickness is None:
+        what = "no slice thickness" if isinstance(pulse, RFPulse) else f"the value {pulse!r}"
         raise ValueError(
-            f"pulse={pulse!r} must be a slice-selective RFPulse to be played out; "
+            f"pulse has {what}: it must be a slice-selective RFPulse to be played out; "
             "try RFPulse.gaussian(duration, slice_thickness)"
         )
     n_steps = max(1, round(pulse.duration / raster))

@@ -161,7 +161,8 @@ def read_pulseq(
     Raises
     ------
     ValueError
-        If the file is damaged or plays something else; the message names the block.
+        If the file is damaged or plays something else (the message names the block), or a number is out of
+        range.
     OSError
         If the file cannot be opened.
 
@@ -174,6 +175,12 @@ def read_pulseq(
     >>> scan = read_pulseq("fisp.seq")  # doctest: +SKIP
     >>> EPGBloch().signal(scan.sequence, Tissue(t1=0.9, t2=0.085))  # doctest: +SKIP
     """
+    if slice_thickness is not None and not 0 < slice_thickness < np.inf:
+        raise ValueError(
+            f"slice_thickness={slice_thickness:.6g} m must be positive; leave it out for the file's"
+        )
+    if segment_gap is not None and not 0 <= segment_gap < np.inf:
+        raise ValueError(f"segment_gap={segment_gap:.6g} s must be at least 0; leave it out for the file's")
     try:
         return _scan(read_blocks(Path(path), segment_gap), slice_thickness)
     except ValueError as error:

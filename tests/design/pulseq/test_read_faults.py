@@ -63,6 +63,14 @@ def test_other_files(refused, content):
     assert "not a Pulseq file" in refused(content)
 
 
+@pytest.mark.parametrize(
+    "option", [{"slice_thickness": -3e-3}, {"slice_thickness": np.nan}, {"segment_gap": -1e-4}]
+)
+def test_options_out_of_range(good, option):
+    with pytest.raises(ValueError, match=f"^{next(iter(option))}=.* must be"):
+        read_pulseq(good, **option)
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_pulseq(tmp_path / "none.seq")
