@@ -80,7 +80,7 @@ class DesignFile:
     content : dict
         Its content, with the numbers of other files in place of their references.
     sequence : Sequence
-        Section ``sequence``: where the design starts from, and what does not vary.
+        Section ``sequence``: what does not vary, and what the design is compared with.
     model : EPGBloch or GRUSurrogate
         Section ``engine`` or ``surrogate``: what makes the signals while searching.
     engine : EPGBloch

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from design import (
     Design,
@@ -58,14 +62,13 @@ def run_design(path: Path, *, out: Path, force: bool, console: Console) -> dict[
         "versions": versions(),
     }
     with resumable_folder(out, COMMAND, identity, force=force) as parts:
-        begin = time.process_time()
-        design, switch = _search(file, _memory(parts), console)
-        seconds = time.process_time() - begin
+        timed = _Timed(_memory(parts))
+        design, switch = _search(file, timed, console)
         with console.step("Evaluating with the engine"):
             before = Evaluation.of(file.criterion, file.engine, file.sequence)
             after = Evaluation.of(file.criterion, file.engine, design.sequence)
         trials = _monte_carlo(file, design, console)
-        record = _record(file, design, before, after, trials, seconds)
+        record = _record(file, design, before, after, trials, timed.seconds)
         with new_folder(out, COMMAND, force=force) as output:
             output.provenance["design"] = str(path)
             (output.path / RECORD).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -84,14 +87,33 @@ def run_design(path: Path, *, out: Path, force: bool, console: Console) -> dict[
                 draw_convergence(output.path / "convergence.png", design.history, switch)
                 write_report(output.path, file, design, evaluations, trials, trip, record)
     _tell(file, before, after, trials, console)
-    console.result(f"{design.message}; {design.n_signals} signals with derivatives, {seconds:.3g} s CPU")
+    console.result(
+        f"{design.message}; {design.n_signals} signals with derivatives, {timed.seconds:.3g} s CPU"
+    )
     written = [RECORD, *([PULSEQ] if file.scan else []), "protocol.yaml", "report.html"]
     console.result(f"wrote {out}: {', '.join(written)} and four figures")
     return record
 
 
+class _Timed:
+    """A `Remember` that adds up the CPU time of the parts, those of earlier runs included."""
+
+    def __init__(self, remember: Remember) -> None:
+        self.remember, self.seconds = remember, 0.0
+
+    def __call__(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
+        def timed() -> Arrays:
+            begin = time.process_time()
+            arrays = compute()
+            return {**arrays, "cpu_s": np.array(time.process_time() - begin)}
+
+        arrays = self.remember(name, timed)
+        self.seconds += float(arrays["cpu_s"])
+        return arrays
+
+
 def _memory(parts: Parts) -> Remember:
-    def remember(name: str, compute: Any) -> Arrays:
+    def remember(name: str, compute: Callable[[], Arrays]) -> Arrays:
         arrays = parts.read(name)
         if arrays is None:
             arrays = compute()
@@ -123,13 +145,14 @@ def _search(file: DesignFile, remember: Remember, console: Console) -> tuple[Des
         return design, None
     with told("polishing") as progress:
         polished = optimise_by_gradient(
-            objective, limits=file.limits, start=design.sequence, remember=remember, progress=progress
+            objective, limits=file.limits, start=design.parameters, remember=remember, progress=progress
         )
-    history = joined_histories([design.history, polished.history])
-    best = polished if polished.value < design.value else design
-    message = f"evolution {design.message}, polished by {polished.message}"
-    converged = design.converged and polished.converged
-    joined = Design(best.sequence, best.parameters, best.value, history, converged, message)
+    joined = replace(
+        polished,
+        history=joined_histories([design.history, polished.history]),
+        converged=design.converged and polished.converged,
+        message=f"evolution {design.message}, polished by {polished.message}",
+    )
     return joined, design.n_signals
 
 

@@ -109,7 +109,8 @@ def test_an_interrupted_run_resumes(tmp_path, monkeypatch, optimiser):
     result = run(tmp_path, "parts", optimiser=optimiser)
     assert result.exit_code == 130
     assert not (tmp_path / "parts").exists()
-    assert (tmp_path / "parts.parts").exists()
+    with np.load(tmp_path / "parts.parts" / f"{searched[0]}.npz") as part:
+        seconds = float(part["cpu_s"])
 
     def counting(parts):
         remember = original(parts)
@@ -125,6 +126,7 @@ def test_an_interrupted_run_resumes(tmp_path, monkeypatch, optimiser):
     records = [read_record(tmp_path / out)[1] for out in ("whole", "parts")]
     for key in ("fingerprint", "history", "value_while_searching"):
         assert records[0][key] == records[1][key]
+    assert records[1]["cpu_s"] > seconds > 0  # the interrupted run counts, too
 
 
 def test_parts_of_another_design_are_refused(tmp_path, monkeypatch):
