@@ -55,7 +55,7 @@ def test_every_method_finds_the_best_flip_angle_and_tr(method):
     # at most a step of the grid from the minimum, and no point of the grid is better
     assert design.value <= values.min() * (1 + 1e-6)  # single precision
     np.testing.assert_allclose(design.parameters, best, atol=1 / 20)
-    assert design.message.startswith(method.lower())
+    assert design.message.startswith(method)
 
 
 def test_the_gradient_vanishes_at_a_minimum_inside():
