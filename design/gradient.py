@@ -221,4 +221,4 @@ def _converged(method: str, result: OptimizeResult) -> bool:
 def _message(method: str, result: OptimizeResult) -> str:
     if _converged(method, result):
         return f"{method} converged after {result.nit} steps"
-    return f"{method} stopped after {result.nit} steps: {result.message}"
+    return f"{method} stopped after {result.nit} steps: {str(result.message).lower()}"
