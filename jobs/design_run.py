@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +124,15 @@ def _search(file: DesignFile, remember: Remember, console: Console) -> tuple[Des
         return design, None
     with told("polishing") as progress:
         polished = optimise_by_gradient(
-            objective, limits=file.limits, start=design.sequence, remember=remember, progress=progress
+            objective, limits=file.limits, start=design.parameters, remember=remember, progress=progress
         )
-    history = joined_histories([design.history, polished.history])
-    best = polished if polished.value < design.value else design
-    message = f"evolution {design.message}, polished by {polished.message}"
-    converged = design.converged and polished.converged
-    joined = Design(best.sequence, best.parameters, best.value, history, converged, message)
-    return joined, design.n_signals
+    both = replace(
+        polished,
+        history=joined_histories([design.history, polished.history]),
+        converged=design.converged and polished.converged,
+        message=f"evolution {design.message}, then {polished.message}",
+    )
+    return both, design.n_signals
 
 
 def _generations(progress: Progress) -> Progress:
