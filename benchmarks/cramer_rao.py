@@ -42,12 +42,12 @@ SELECTIVE = Sequence(
 ENGINE = EPGBloch(n_threads=1)
 SURROGATE = GRUSurrogate("published", n_threads=1)
 SPLINE11 = published_spline(N_PULSES, MAXIMUM)
-SPLINE60 = spline(N_PULSES, 60, 0.0, MAXIMUM)
+SPLINE80 = spline(N_PULSES, 80, 0.0, MAXIMUM)
 CASES = {
     # name: (sequence, model, optimiser, curve, limits)
     "Spline11, evolution": (INSTANTANEOUS, ENGINE, optimise_by_evolution, SPLINE11, None),
     "Spline11, gradient": (INSTANTANEOUS, ENGINE, optimise_by_gradient, SPLINE11, None),
-    "60 knots, gradient": (INSTANTANEOUS, ENGINE, optimise_by_gradient, SPLINE60, None),
+    "80 knots, gradient": (INSTANTANEOUS, ENGINE, optimise_by_gradient, SPLINE80, None),
     "free angles, gradient": (
         INSTANTANEOUS,
         ENGINE,
@@ -70,12 +70,12 @@ CASES = {
         SPLINE11,
         None,
     ),
-    "slice profile: 60 knots, gradient": (SELECTIVE, ENGINE, optimise_by_gradient, SPLINE60, None),
-    "slice profile: 60 knots, gradient by surrogate": (
+    "slice profile: 80 knots, gradient": (SELECTIVE, ENGINE, optimise_by_gradient, SPLINE80, None),
+    "slice profile: 80 knots, gradient by surrogate": (
         SELECTIVE,
         SURROGATE,
         optimise_by_gradient,
-        SPLINE60,
+        SPLINE80,
         None,
     ),
 }

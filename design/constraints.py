@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -109,46 +109,32 @@ class Limits:
         return True
 
     def moved_inside(self, parametrization: Parametrization, u: RealArray) -> RealArray:
-        """Return u with as much less of what exceeds a limit as it takes to keep to it.
+        """Return u moved towards gentler sequences, just far enough to keep to the limits.
 
-        Flip angles move to their mean until their steps are small enough, TR and inversion time to their
-        smallest values, and flip angles to their smallest one for B1+rms. What cannot keep to a limit so
-        stays as it is.
+        Flip angles move to their smallest value, and TR and inversion time to theirs where the duration is
+        limited. If even those exceed a limit, u is returned as it is.
         """
-        if self.maximum_change is not None:
-            mean = float(parametrization.sequence_of(u).flip_angle.mean())
-            u = Limits(maximum_change=self.maximum_change)._between(parametrization, u, {"flip_angle": mean})
-        minimum: dict[str, float] = {name: curve.minimum for name, curve in parametrization.curves.items()}
-        if self.maximum_duration is not None:
-            shortest = {name: minimum[name] for name in minimum if name in ("tr", "inversion_time")}
-            u = Limits(maximum_duration=self.maximum_duration)._between(parametrization, u, shortest)
-        if self.maximum_b1_rms is not None and "flip_angle" in minimum:
-            alone = Limits(maximum_b1_rms=self.maximum_b1_rms, b1_window=self.b1_window)
-            u = alone._between(parametrization, u, {"flip_angle": minimum["flip_angle"]})
-        return u
-
-    def _between(self, parametrization: Parametrization, u: RealArray, to: dict[str, float]) -> RealArray:
-        """Return the last point that keeps to the limits on the way to u from constant values."""
-        sequence = parametrization.sequence_of(u)
-        to = {name: value for name, value in to.items() if name in parametrization.curves}
-        if self.kept_by(sequence):
+        if self.kept_by(parametrization.sequence_of(u)):
             return u
-        values: dict[str, Any] = {
-            name: value if name == "inversion_time" else np.full(sequence.n_pulses, value)
-            for name, value in to.items()
-        }
-        fitted = parametrization.parameters_of(replace(sequence, **values))
-        end = u.copy()
-        for name in to:
-            end[parametrization.slices[name]] = fitted[parametrization.slices[name]]
-        if not self.kept_by(parametrization.sequence_of(end)):
+        names = {"flip_angle"} if self.maximum_change or self.maximum_b1_rms else set()
+        if self.maximum_duration:
+            names |= {"tr", "inversion_time"}
+        gentle = u.copy()
+        for name, curve, _ in parametrization.parts(u):
+            if name in names:
+                gentle[parametrization.slices[name]] = curve.fitted(
+                    np.full(curve.basis.shape[0], curve.minimum)
+                )
+        if not self.kept_by(parametrization.sequence_of(gentle)):
             return u
-        low, high = 0.0, 1.0
+        kept, beyond = 0.0, 1.0
         for _ in range(_HALVINGS):
-            middle = 0.5 * (low + high)
-            kept = self.kept_by(parametrization.sequence_of(end + middle * (u - end)))
-            low, high = (middle, high) if kept else (low, middle)
-        return end + low * (u - end)
+            middle = 0.5 * (kept + beyond)
+            if self.kept_by(parametrization.sequence_of(gentle + middle * (u - gentle))):
+                kept = middle
+            else:
+                beyond = middle
+        return gentle + kept * (u - gentle)
 
     def check_reachable(self, parametrization: Parametrization) -> None:
         """Raise a LimitError with the first limit that no sequence within the bounds keeps to."""

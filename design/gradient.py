@@ -174,7 +174,7 @@ class _Search:
             nonlocal best, lowest
             u = np.clip(u, 0.0, 1.0)
             value, gradient = objective.value_and_gradient(u)
-            if value < lowest and self.limits.kept_by(parametrization.sequence_of(u)):
+            if value < lowest and (not constraints or self.limits.kept_by(parametrization.sequence_of(u))):
                 best, lowest = u, value
             history.append((objective.n_signals, lowest))
             return float(np.log(value)), gradient / value
@@ -208,7 +208,17 @@ class _Search:
             "u": best if np.isfinite(lowest) else inside,
             "value": np.array(lowest),
             "history": np.array(history),
-            # 2: the line search ends at a kink, where a curve is cut, or in the rounding of float32
-            "converged": np.array(bool(result.success) or (method == "L-BFGS-B" and result.status == 2)),
-            "message": np.array(f"{method}: {result.message}".strip().rstrip(".").lower()),
+            "converged": np.array(_converged(method, result)),
+            "message": np.array(_message(method, result)),
         }
+
+
+def _converged(method: str, result: OptimizeResult) -> bool:
+    # 2: the line search ends at a kink, where a curve is cut, or in the rounding of float32
+    return bool(result.success) or (method == "L-BFGS-B" and result.status == 2)
+
+
+def _message(method: str, result: OptimizeResult) -> str:
+    if _converged(method, result):
+        return f"{method} converged after {result.nit} steps"
+    return f"{method} stopped after {result.nit} steps: {str(result.message).lower()}"

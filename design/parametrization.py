@@ -66,6 +66,14 @@ class Curve:
         inside = (raw >= self.minimum) & (raw <= self.maximum)
         return (by_value * inside) @ self.basis
 
+    def fitted(self, values: RealArray) -> RealArray:
+        """Return the parameters whose curve is closest to (n_pulses,) values, 0 and 1 being the bounds."""
+        own = np.linalg.lstsq(self.basis, values, rcond=None)[0]
+        width = self.upper - self.lower
+        if np.any(np.maximum(self.lower - own, own - self.upper) > _ROUNDING * width):
+            own = lsq_linear(self.basis, values, (self.lower, self.upper), method="bvls").x
+        return np.clip((own - self.lower) / width, 0, 1)
+
     def coarser(self) -> Curve:
         """Return a spline with a third of the parameters and the same limits; the curve itself if few.
 
@@ -246,13 +254,5 @@ class Parametrization:
 
         The least-squares fit of the curves within the bounds.
         """
-        parts = []
-        for name, curve in self.curves.items():
-            target = np.atleast_1d(getattr(sequence, name)).astype(np.float64)
-            own = np.linalg.lstsq(curve.basis, target, rcond=None)[0]
-            width = curve.upper - curve.lower
-            beyond = np.maximum(curve.lower - own, own - curve.upper)
-            if np.any(beyond > _ROUNDING * width):
-                own = lsq_linear(curve.basis, target, (curve.lower, curve.upper), method="bvls").x
-            parts.append(np.clip((own - curve.lower) / width, 0, 1))
+        parts = [curve.fitted(np.atleast_1d(getattr(sequence, name))) for name, curve in self.curves.items()]
         return np.concatenate(parts)

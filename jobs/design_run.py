@@ -147,13 +147,13 @@ def _search(file: DesignFile, remember: Remember, console: Console) -> tuple[Des
         polished = optimise_by_gradient(
             objective, limits=file.limits, start=design.parameters, remember=remember, progress=progress
         )
-    joined = replace(
+    both = replace(
         polished,
         history=joined_histories([design.history, polished.history]),
         converged=design.converged and polished.converged,
-        message=f"evolution {design.message}, polished by {polished.message}",
+        message=f"evolution {design.message}, then {polished.message}",
     )
-    return joined, design.n_signals
+    return both, design.n_signals
 
 
 def _generations(progress: Progress) -> Progress:

@@ -263,6 +263,26 @@ def test_trust_region_designs_keep_to_limits():
         assert excess(limits, design.sequence) <= 1 + ROUNDING
 
 
+@pytest.mark.parametrize("name", DESIGNS)
+def test_parameters_beyond_a_limit_move_just_inside(name):
+    limits, names = DESIGNS[name]
+    parametrization = objective(names).parametrization
+    for seed in range(5):
+        u = np.random.default_rng(seed).uniform(0.5, 1, parametrization.n_parameters)
+        assert excess(limits, parametrization.sequence_of(u)) > 1 + ROUNDING
+        inside = limits.moved_inside(parametrization, u)
+        assert np.all((inside >= 0) & (inside <= 1))
+        # up to the limit, less what the brute force finds between pulses
+        assert 0.9 < excess(limits, parametrization.sequence_of(inside)) <= 1 + ROUNDING
+        assert limits.moved_inside(parametrization, inside) is inside
+
+
+def test_what_cannot_keep_to_a_limit_stays():
+    parametrization = objective(["flip_angle"]).parametrization
+    u = np.full(parametrization.n_parameters, 0.5)
+    assert Limits(maximum_duration=0.1).moved_inside(parametrization, u) is u
+
+
 def nearest_of(error):
     """Name and value of the nearest feasible argument in the message, in SI units."""
     name, value, unit = re.search(r"nearest feasible: (\w+)=([0-9.e+-]+) (\w+)", str(error)).groups()

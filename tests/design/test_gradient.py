@@ -55,7 +55,7 @@ def test_every_method_finds_the_best_flip_angle_and_tr(method):
     # at most a step of the grid from the minimum, and no point of the grid is better
     assert design.value <= values.min() * (1 + 1e-6)  # single precision
     np.testing.assert_allclose(design.parameters, best, atol=1 / 20)
-    assert design.message.startswith(method.lower())
+    assert design.message.startswith(f"{method} ")
 
 
 def test_the_gradient_vanishes_at_a_minimum_inside():
@@ -146,7 +146,7 @@ def test_a_start_within_limits_is_not_left_for_a_worse_one():
 def test_few_iterations_have_not_converged():
     design = optimise_by_gradient(objective(), n_starts=1, max_iterations=1)
     assert not design.converged
-    assert "limit" in design.message
+    assert design.message.startswith("L-BFGS-B stopped after 1 steps: ")
 
 
 def test_a_looser_tolerance_ends_sooner():

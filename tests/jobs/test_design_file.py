@@ -43,7 +43,7 @@ def test_the_example_is_the_published_setting():
     assert file.sequence.inversion_time == 0
     np.testing.assert_array_equal(file.sequence.tr, 8.7e-3)
     assert file.criterion.wrt == ("ln_t1", "ln_t2")
-    assert file.parametrization.n_parameters == 60
+    assert file.parametrization.n_parameters == 80
     assert file.options == {"seed": 0, "n_starts": 6, "max_iterations": 500, "tolerance": 1e-8}
     assert (file.method, file.snr, file.n_trials, file.scan) == ("gradient", 100, 2000, None)
 
