@@ -148,7 +148,7 @@ def _varies(vectors: list[NDArray[np.float64]]) -> bool:
 
 
 def _colours(n: int) -> list[str]:
-    """Of n sequences; without a start, grey is left out."""
+    """Of n sequences, in turn."""
     return [COLOURS[i % len(COLOURS)] for i in range(n)]
 
 

@@ -63,7 +63,12 @@ def run_design(path: Path, *, out: Path, force: bool, console: Console) -> dict[
     }
     with resumable_folder(out, COMMAND, identity, force=force) as parts:
         timed = _Timed(_memory(parts))
-        design, switch = _search(file, timed, console)
+        try:
+            design, switch = _search(file, timed, console)
+        except ValueError:  # it would end the same way again
+            for part in parts.folder.glob("*.npz"):
+                part.unlink()
+            raise
         with console.step("Evaluating with the engine"):
             before = Evaluation.of(file.criterion, file.engine, file.sequence)
             after = Evaluation.of(file.criterion, file.engine, design.sequence)
@@ -76,6 +81,9 @@ def run_design(path: Path, *, out: Path, force: bool, console: Console) -> dict[
             if file.scan is not None:
                 with console.step("Writing the Pulseq file, and reading it back"):
                     trip = write_pulseq(output.path / PULSEQ, design.sequence, file.scan, file.engine)
+                for good, line in trip.lines():
+                    if not good:
+                        console.notice(line)
                 text = played_protocol(PULSEQ)
             (output.path / "protocol.yaml").write_text(text, "utf-8")
             with console.step("Drawing"):

@@ -138,6 +138,15 @@ def test_parts_of_another_design_are_refused(tmp_path, monkeypatch):
     assert "of another recipe or version" in result.stderr
 
 
+def test_a_search_without_result_leaves_nothing(tmp_path):
+    sequence = {**CONTENT["sequence"], "n_pulses": 1}
+    vary = {"flip_angle_deg": {"curve": "free", "range": [5, 90]}}
+    result = run(tmp_path, sequence=sequence, vary=vary)
+    assert result.exit_code == 1
+    assert "signals do not determine the parameters" in result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"design.yaml"}
+
+
 def test_limits_end_in_one_line(tmp_path):
     result = run(tmp_path, limits={"b1_rms_ut": 1.0, "flip_angle_change_deg": 4})
     assert result.exit_code == 0, result.output
