@@ -153,6 +153,7 @@ def test_mistakes_are_told_with_the_key(tmp_path, changes, message):
         ([("sequence", "te_ms", 1.5)], "te", None),
         ([("sequence", "tr_ms", 5)], "tr", None),
         ([("vary", "tr_ms", {"curve": "constant", "range": [5, 12]})], "tr", None),
+        ([("vary", "te_ms", {"curve": "constant", "range": [4, 8]})], "tr", None),
         ([("sequence", "inversion_time_ms", 2)], "inversion_time", None),
         ([("trajectory", None, {"spiral": {}}), ("scan", "dwell_us", 2)], "slew rate", None),
         ([("limits", "duration_ms", 150)], "duration", 24 * 9e-3 + 15e-3),
