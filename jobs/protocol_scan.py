@@ -103,7 +103,7 @@ def read_scan(top: Section, n_pulses: int) -> Scan:
         )
     options: dict[str, Any] = {}
     if section.has("spoiler_cycles"):
-        options["spoiler_cycles"] = section.number("spoiler_cycles", 0.0, above=0)
+        options["spoiler_cycles"] = section.number("spoiler_cycles", 0.0, at_least=1)
     if section.has("inversion"):
         options["inversion"] = _inversion(section)
     return Scan(readout, _scanner(section), options)

@@ -101,6 +101,7 @@ def test_export_is_read_back(files, tmp_path):
         ({"scanner": "simens"}, "scan.scanner: must be one of siemens, ge, philips"),
         ({"scanner": {"preset": "ge", "max_gradient": 3}}, "did you mean max_gradient_mt_m?"),
         ({"inversion": {"kind": "sinc"}}, "scan.inversion.kind: must be one of adiabatic, block"),
+        ({"spoiler_cycles": 0.5}, "scan.spoiler_cycles: must be finite and at least 1"),
         ({"dwell_us": 0.13}, "dwell"),
         ({"scanner": {"max_b1_ut": 0.5}}, "B1 peak"),
     ],
