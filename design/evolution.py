@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import differential_evolution
 
 from design.constraints import Limits
+from design.errors import LimitError
 from design.objective import Objective
 from design.result import Arrays, Design, Progress, Remember, forget, joined_histories, require_finite
 from epgbloch._checks import positive_number, require_count, require_seed
@@ -121,7 +122,14 @@ def optimise_by_evolution(
         if converged or done >= max_generations:
             break
     sequence = objective.parametrization.sequence_of(arrays["best"])
-    limits.check(sequence)
+    try:
+        limits.check(sequence)
+    except LimitError as error:
+        raise LimitError(
+            f"no candidate keeps to the limits after {done} generations; take more generations or a larger "
+            f"population, or optimise_by_gradient. The best candidate: {error}",
+            limit=error.limit,
+        ) from error
     require_finite(float(arrays["value"]))
     return Design(
         sequence,

@@ -71,7 +71,10 @@ def compare(
 def export(
     protocol: Annotated[
         Path,
-        typer.Argument(metavar="PROTOCOL", help="Protocol with the sections trajectory and scan (YAML)."),
+        typer.Argument(
+            metavar="SEQUENCE",
+            help="Protocol (YAML) with the sections trajectory and scan, or a folder of a design with them.",
+        ),
     ],
     out: OutFolder,
     scanner: Annotated[

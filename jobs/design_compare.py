@@ -10,11 +10,12 @@ from design import Criterion
 from epgbloch import EPGBloch, Sequence, __version__
 from epgbloch._checks import positive_number
 from jobs.console import Console
+from jobs.design_criterion import criterion_of
 from jobs.design_figures import draw_bounds, draw_signals, draw_trains
-from jobs.design_file import read_criterion
-from jobs.design_record import RECORD, Evaluation, deviations, quantities, read_record, tissue_names
+from jobs.design_file import design_sections
+from jobs.design_record import Evaluation, deviations, is_record, quantities, read_record, tissue_names
 from jobs.outputs import new_folder
-from jobs.protocol import load_protocol
+from jobs.protocol import load_protocol, read_model
 from jobs.report_page import Page
 
 COMMAND = "design compare"
@@ -30,7 +31,7 @@ def run_compare(
     paths : list of Path
         Folders of finished designs, or protocols.
     criterion : Path or None
-        Design file whose sections ``tissues`` and ``criterion`` count; None: that of the first folder.
+        Design file whose tissues, criterion and engine count; None: that of the first folder.
     snr : float
         Proton density over the standard deviation of the noise.
     out : Path
@@ -54,14 +55,14 @@ def run_compare(
         raise ValueError("give two or more designs or protocols to compare")
     positive_number("--snr", snr, "")
     sequences = _named(paths)
-    wanted = _criterion(paths[0], criterion)
-    engine = EPGBloch()
+    wanted, engine = _judge(paths[0], criterion)
     with console.step(f"Evaluating {len(sequences)} sequences"):
         evaluations = {name: Evaluation.of(wanted, engine, s) for name, s in sequences.items()}
     record = {
         "snr": snr,
         "tissues": tissue_names(wanted),
         "parameters": list(wanted.parameters),
+        "engine": engine.settings(),
         "sequences": {
             name: {"fingerprint": sequences[name].fingerprint(), **evaluation.to_dict()}
             for name, evaluation in evaluations.items()
@@ -101,20 +102,18 @@ def _named(paths: list[Path]) -> dict[str, Sequence]:
     return dict(zip(names, sequences, strict=True))
 
 
-def _is_design(path: Path) -> bool:
-    return path.is_dir() or path.suffix == ".json"
-
-
 def _sequence(path: Path) -> Sequence:
-    return read_record(path)[0] if _is_design(path) else load_protocol(path).sequence
+    return read_record(path)[0] if is_record(path) else load_protocol(path).sequence
 
 
-def _criterion(first: Path, given: Path | None) -> Criterion:
-    if given is not None:
-        return read_criterion(given)
-    if not _is_design(first):
+def _judge(first: Path, given: Path | None) -> tuple[Criterion, EPGBloch]:
+    """Criterion and engine of a design file, or of the first design."""
+    if given is None and not is_record(first):
         raise ValueError(f"{first}: a protocol has no criterion; name a design file with --criterion")
-    return read_criterion(first / RECORD if first.is_dir() else first, read_record(first)[1]["design_file"])
+    text = read_record(first)[1]["design_file"] if given is None else None
+    top = design_sections(given or first, text)
+    top.require("tissues")
+    return criterion_of(top), read_model(top)[1]
 
 
 def _table(

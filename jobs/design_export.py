@@ -10,10 +10,11 @@ import numpy as np
 from design.pulseq import PulseqExport, read_pulseq
 from epgbloch import EPGBloch, Sequence, Tissue
 from jobs.console import Console
-from jobs.design_record import sequence_facts
+from jobs.design_file import design_sections
+from jobs.design_record import is_record, read_record, sequence_facts
 from jobs.outputs import new_folder
-from jobs.protocol import load_protocol
-from jobs.protocol_scan import Scan
+from jobs.protocol import load_protocol, read_model
+from jobs.protocol_scan import Scan, read_scan
 from jobs.protocol_writer import protocol_text
 
 COMMAND = "design export"
@@ -100,7 +101,7 @@ def run_export(path: Path, *, out: Path, scanner: str | None, force: bool, conso
     Parameters
     ----------
     path : Path
-        Protocol with the sections ``trajectory`` and ``scan``.
+        Protocol with the sections ``trajectory`` and ``scan``, or the folder of a design that had them.
     out : Path
         Folder for the Pulseq file, called like the folder, ``protocol.yaml`` and the report.
     scanner : str or None
@@ -117,16 +118,15 @@ def run_export(path: Path, *, out: Path, scanner: str | None, force: bool, conso
     OSError
         If the folder cannot be written.
     """
-    protocol = load_protocol(path)
-    scan = protocol.scan
+    sequence, scan, engine = _played(path)
     if scan is None:
         raise ValueError(f"{path}: scan: missing; this command needs the readout and the scanner")
     if scanner is not None:
         scan = scan.on(scanner)
     with new_folder(out, COMMAND, force=force) as output:
         name = f"{out.resolve().name}.seq"
-        with console.step(f"Writing {protocol.sequence.n_pulses} pulses, and reading them back"):
-            trip = write_pulseq(output.path / name, protocol.sequence, scan, protocol.engine)
+        with console.step(f"Writing {sequence.n_pulses} pulses, and reading them back"):
+            trip = write_pulseq(output.path / name, sequence, scan, engine)
         wrong = [text for good, text in trip.lines() if not good]
         if wrong:
             raise ValueError(f"{path}: the file does not play the sequence: {'; '.join(wrong)}")
@@ -142,3 +142,14 @@ def run_export(path: Path, *, out: Path, scanner: str | None, force: bool, conso
     )
     console.result(f"wrote {out}: {name}, its report, protocol.yaml")
     return trip
+
+
+def _played(path: Path) -> tuple[Sequence, Scan | None, EPGBloch]:
+    """Sequence, scan and engine of a finished design or of a protocol."""
+    if not is_record(path):
+        protocol = load_protocol(path)
+        return protocol.sequence, protocol.scan, protocol.engine
+    sequence, record = read_record(path)
+    top = design_sections(path, record["design_file"])
+    scan = read_scan(top, sequence.n_pulses) if top.has("scan") else None
+    return sequence, scan, read_model(top)[1]

@@ -161,25 +161,20 @@ def load_design_file(path: str | Path) -> DesignFile:
         n_trials=n_trials,
         scan=scan,
     )
-    _check_limits(top, file)
-    _check_model(top, file)
-    if file.scan is not None:
-        file.scan.check(file.parametrization)
+    try:
+        _check_limits(top, file)
+        _check_model(top, file)
+        if file.scan is not None:
+            file.scan.check(file.parametrization)
+    except LimitError as error:
+        raise LimitError(f"{path}: {error}", limit=error.limit, nearest=error.nearest) from error
     return file
 
 
-def read_criterion(path: Path, text: str | None = None) -> Criterion:
-    """Read the sections ``tissues`` and ``criterion`` of a design file, or of its text.
-
-    Raises
-    ------
-    ProtocolError
-        As from `load_design_file`.
-    """
+def design_sections(path: Path, text: str | None = None) -> Section:
+    """Return the sections of a design file, or of its text in the record of a design, to read parts of it."""
     content = read_yaml(path)[1] if text is None else parse_yaml(path, text)
-    top = Section(path, "", content, _KEYS)
-    top.require("tissues")
-    return criterion_of(top)
+    return Section(path, "", content, _KEYS)
 
 
 def _parametrization(top: Section, sequence: Sequence, limits: Limits) -> Parametrization:
@@ -255,7 +250,7 @@ def _optimiser(top: Section) -> tuple[str, dict[str, Any]]:
 def _trials(top: Section, criterion: Criterion) -> tuple[float, int]:
     """SNR, also of everything else that is told, and the number of trials; 0 without the section."""
     section = top.section("monte_carlo", ("snr", "trials"))
-    if not top.has("monte_carlo"):
+    if "monte_carlo" not in top.values:
         return 100.0, 0
     for name in criterion.wrt:
         if name.removeprefix("ln_") not in ESTIMATED:

@@ -126,6 +126,11 @@ def _range(values: NDArray[np.float64]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def is_record(path: Path) -> bool:
+    """Whether a path means a finished design, and not a YAML file."""
+    return path.is_dir() or path.suffix == ".json"
+
+
 def read_record(path: Path) -> tuple[Sequence, dict[str, Any]]:
     """Read the sequence of a finished design, and everything else that its file holds.
 

@@ -5,6 +5,7 @@ import pytest
 
 from design import (
     Criterion,
+    LimitError,
     Limits,
     Objective,
     Parametrization,
@@ -127,3 +128,10 @@ def test_errors():
         optimise_by_evolution(single, max_generations=2)
     with pytest.raises(ValueError, match="needs pulses of finite duration"):
         optimise_by_evolution(objective(), limits=Limits(maximum_b1_rms=1e-6))
+
+
+def test_a_search_too_short_for_its_limits_says_so():
+    with pytest.raises(LimitError, match="no candidate keeps to the limits after 1 generations; take more"):
+        optimise_by_evolution(
+            objective(), limits=Limits(maximum_change=1e-3), population=2, max_generations=1
+        )

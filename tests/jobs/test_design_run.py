@@ -68,6 +68,13 @@ def test_what_it_writes_can_be_used(tmp_path):
     np.testing.assert_allclose(played.flip_angle, sequence.flip_angle, atol=1e-4)
     assert read_pulseq(out / "design.seq").trajectory.shape == (40, 64, 2)
 
+    result = CliRunner().invoke(
+        app, ["design", "export", str(out), "--scanner", "ge", "--out", str(tmp_path / "ge")]
+    )
+    assert result.exit_code == 0, result.output
+    again = load_protocol(tmp_path / "ge" / "protocol.yaml").sequence
+    np.testing.assert_allclose(again.flip_angle, sequence.flip_angle, atol=1e-4)
+
     page = (out / "report.html").read_text()
     assert page.count("data:image/png") == 4
     assert "Read back: signals within" in page
