@@ -1,9 +1,9 @@
 """The phase distribution graph, written to be read: dephased states of every voxel, in double precision.
 
-Transverse magnetisation at r and frequency f is M+ = sum_s F_s exp(-2 pi i (k_s . r + tau_s f)), the
-longitudinal one is Mz = Z_0 + sum_s (Z_s exp(-2 pi i (k_s . r + tau_s f)) + complex conjugate); each state (k, tau) has one
-complex number for each voxel. Pulses mix a state with its conjugate at -(k, tau); gradients and time move F_s;
-equal states merge.
+Transverse magnetisation at r and frequency f is M+ = sum_s F_s exp(-2 pi i (k_s . r + tau_s f)), and the
+longitudinal one Mz = Z_0 + sum_s (Z_s exp(-2 pi i (k_s . r + tau_s f)) + complex conjugate); each state
+(k, tau) has one complex number for each voxel. Pulses mix a state with its conjugate at -(k, tau); gradients
+and time move F_s; equal states merge.
 """
 
 from __future__ import annotations
