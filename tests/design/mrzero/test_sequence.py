@@ -1,0 +1,58 @@
+"""Imaging sequences and objects say what is wrong with them."""
+
+import numpy as np
+import pytest
+
+from design.mrzero import ImagingSequence, Voxels
+
+GOOD = {
+    "flip_angle": [0.1, 0.2],
+    "phase": [0.0, 0.0],
+    "n_events": [1, 2],
+    "moments": np.zeros((3, 3)),
+    "durations": [1e-3, 1e-3, 2e-3],
+    "adc": [True, False, True],
+}
+VOXELS = {"position": np.zeros((2, 3)), "size": [1e-3] * 3, "proton_density": 1.0, "t1": 1.0, "t2": 0.1}
+
+
+def test_counts():
+    sequence = ImagingSequence(**GOOD)
+    assert (sequence.n_repetitions, sequence.n_samples, sequence.duration) == (2, 2, 4e-3)
+    np.testing.assert_array_equal(sequence.first_event, [0, 1, 3])
+    assert not sequence.moments.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_events": [1, 0]}, "n_events"),
+        ({"flip_angle": [0.1]}, r"flip_angle has shape \(1,\); it must be \(2,\)"),
+        ({"moments": np.zeros((3, 2))}, r"it must be \(3, 3\)"),
+        ({"moments": np.full((3, 3), np.nan)}, r"moments\[0, 0\] is not finite"),
+        ({"durations": [1e-3, -1.0, 0]}, r"durations\[1\]=-1 s must be at least 0"),
+        ({"adc": [False] * 3}, "sample at least one"),
+        ({"adc": [1, 0, 1]}, "true or false"),
+    ],
+)
+def test_bad_sequences(change, message):
+    with pytest.raises(ValueError, match=message):
+        ImagingSequence(**{**GOOD, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"position": np.zeros((2, 2))}, "position"),
+        ({"size": [1e-3, 0, 1e-3]}, "three positive lengths"),
+        ({"t1": [1.0, 0.0]}, r"t1\[1\]=0.0 must be above 0"),
+        ({"t2": [0.1] * 3}, "one for each of 2 voxels"),
+        ({"proton_density": -1.0}, "at least 0"),
+        ({"off_resonance": np.inf}, "finite"),
+        ({"b1": np.nan}, "b1 holds values that are not finite"),
+        ({"coil_sensitivities": np.ones((1, 3))}, r"\(n_coils, 2\)"),
+    ],
+)
+def test_bad_objects(change, message):
+    with pytest.raises(ValueError, match=message):
+        Voxels(**{**VOXELS, **change})
