@@ -18,8 +18,9 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed
 	@$(BIN)/epgbloch demo --out demo
 
+# in two processes, file by file
 test: $(VENV)/.installed
-	@$(BIN)/python -m pytest -m "not slow and not peers"
+	@$(BIN)/python -m pytest -m "not slow and not peers" -n 2 --dist loadfile
 
 test-all: $(VENV)/.installed
 	@$(BIN)/python -m pytest -m "not peers"

@@ -6,8 +6,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _PLAIN_WIDTH = 120  # of tables that do not go to a terminal
+
+
+def span_of(values: NDArray[Any]) -> str:
+    """Smallest and largest value, or the one that all are."""
+    first, last = f"{values.min():.5g}", f"{values.max():.5g}"
+    return first if first == last else f"{first} to {last}"
 
 
 class Console:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COLOURS = ("#8b95a1", "#2f6fb0", "#c8553d", "#3a8f5c", "#8a5fb0", "#b8862b")
 """Of the sequences; the first one is the start."""
 _MOST_TISSUES = 4
+_LARGEST_HEIGHT = 9.0
 _FIELDS = (
     ("flip_angle", "flip angle [degrees]", np.rad2deg),
     ("rf_phase", "RF phase [degrees]", np.rad2deg),
@@ -83,7 +84,9 @@ def draw_bounds(
     """
     what = quantities(criterion)
     names = tissue_names(criterion)
-    figure = new_figure(8, 1.2 + 0.32 * len(names) * max(len(evaluations), 2))
+    # no longer than a page: labels of many tissues become small
+    figure = new_figure(8, min(1.2 + 0.32 * len(names) * max(len(evaluations), 2), _LARGEST_HEIGHT))
+    size = min(10.0, 60 * (_LARGEST_HEIGHT - 1.2) / len(names))
     panels = figure.subplots(1, len(what), sharey=True, squeeze=False)[0]
     height = 0.8 / len(evaluations)
     rows = np.arange(len(names))
@@ -102,7 +105,7 @@ def draw_bounds(
         if found is not None:
             axes.plot(found, place, "o", color="black", markersize=4, label="matched with noise")
         axes.set_xlabel(f"standard deviation of {name} [{unit}], SNR {snr:g}")
-        axes.set_yticks(rows, names)
+        axes.set_yticks(rows, names, fontsize=size)
         axes.tick_params(axis="y", length=0)
         _plain(axes)
     panels[0].invert_yaxis()

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from design.pulseq.read import PulseqScan, read_pulseq
 from epgbloch import EPGBloch, Sequence, Tissue
-from jobs.console import Console
+from jobs.console import Console, span_of
 from jobs.design_read_figure import draw_scan
 from jobs.outputs import new_folder
 from jobs.protocol_pulseq import scan_section
@@ -99,10 +99,10 @@ def scan_facts(scan: PulseqScan) -> dict[str, str]:
     assert pulse is not None
     facts = {
         "pulses": f"{sequence.n_pulses}" + (f", {scan.n_dummies} without readout" if scan.n_dummies else ""),
-        "flip angle": f"{_span(np.rad2deg(sequence.flip_angle))} degrees",
+        "flip angle": f"{span_of(np.rad2deg(sequence.flip_angle))} degrees",
         "RF phase": _phases(sequence.rf_phase),
-        "TR": f"{_span(1e3 * sequence.tr)} ms",
-        "TE": f"{_span(1e3 * sequence.te)} ms",
+        "TR": f"{span_of(1e3 * sequence.tr)} ms",
+        "TE": f"{span_of(1e3 * sequence.te)} ms",
         "inversion": "none"
         if sequence.inversion_time is None
         else f"{1e3 * sequence.inversion_time:.6g} ms before the first pulse",
@@ -145,11 +145,6 @@ def trajectory_kind(trajectory: NDArray[np.float64]) -> str:
     if np.abs(np.diff((chord / np.abs(chord)) ** 2)).max(initial=0) < _STRAIGHT:
         return "lines"
     return "spokes" if np.abs(along.imag).max() < _STRAIGHT * extent else "straight readouts"
-
-
-def _span(values: NDArray[np.float64]) -> str:
-    first, last = f"{values.min():.5g}", f"{values.max():.5g}"
-    return first if first == last else f"{first} to {last}"
 
 
 def _lengths(fov: tuple[float, float]) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from design import Criterion, Limits
 from epgbloch import Sequence, SignalModel
+from jobs.console import span_of
 
 FORMAT = "epgbloch design 1"
 RECORD = "design.json"
@@ -100,9 +101,9 @@ def sequence_facts(sequence: Sequence) -> list[tuple[str, str]]:
     """Return what a reader wants to know of a sequence first."""
     facts = [
         ("Pulses", f"{sequence.n_pulses}"),
-        ("Flip angles", f"{_range(np.rad2deg(sequence.flip_angle))} degrees"),
-        ("TR", f"{_range(1e3 * sequence.tr)} ms"),
-        ("TE", f"{_range(1e3 * sequence.te)} ms"),
+        ("Flip angles", f"{span_of(np.rad2deg(sequence.flip_angle))} degrees"),
+        ("TR", f"{span_of(1e3 * sequence.tr)} ms"),
+        ("TE", f"{span_of(1e3 * sequence.te)} ms"),
         ("Duration", f"{sequence.duration:.4g} s"),
         ("Spoiling", sequence.spoiling),
     ]
@@ -119,11 +120,6 @@ def sequence_facts(sequence: Sequence) -> list[tuple[str, str]]:
     facts.append(("RF pulse", f"{pulse.name}, {1e3 * pulse.duration:.4g} ms{thickness}"))
     facts.append(("B1+rms of the train", f"{1e6 * Limits().b1_rms(sequence)[0]:.4g} uT"))
     return facts
-
-
-def _range(values: NDArray[np.float64]) -> str:
-    low, high = f"{values.min():.4g}", f"{values.max():.4g}"
-    return low if low == high else f"{low} to {high}"
 
 
 def is_record(path: Path) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dictionaries import Dictionary, Grid, read_dictionary
 from epgbloch import Sequence
-from jobs.console import Console
+from jobs.console import Console, span_of
 
 _UNITS = {
     "t1": ("T1", "ms", 1e3),
@@ -80,17 +80,12 @@ def _sequence(sequence: Sequence | None) -> dict[str, str]:
     pulse, delay = sequence.pulse, sequence.inversion_time
     thickness = None if pulse is None else pulse.slice_thickness
     return {
-        "sequence": f"{sequence.n_pulses} pulses of {_span(angles)} degrees, spoiling "
+        "sequence": f"{sequence.n_pulses} pulses of {span_of(angles)} degrees, spoiling "
         f"{sequence.spoiling}, sha256 {sequence.fingerprint()}",
-        "TR, TE [ms]": f"{_span(times)}, {_span(1e3 * sequence.te)}",
+        "TR, TE [ms]": f"{span_of(times)}, {span_of(1e3 * sequence.te)}",
         "inversion": "none" if delay is None else f"{1e3 * delay:.4g} ms before the first pulse",
         "RF pulse": "instantaneous"
         if pulse is None
         else f"{pulse.name}, {1e3 * pulse.duration:.4g} ms, "
         + ("no slice selection" if thickness is None else f"slice of {1e3 * thickness:.4g} mm"),
     }
-
-
-def _span(values: np.ndarray) -> str:
-    first, last = f"{values.min():.4g}", f"{values.max():.4g}"
-    return first if first == last else f"{first} to {last}"
