@@ -138,22 +138,12 @@ class Limits:
 
     def check_reachable(self, parametrization: Parametrization) -> None:
         """Raise a LimitError with the first limit that no sequence within the bounds keeps to."""
-        lowest = {
-            name: np.full(curve.basis.shape[0], curve.minimum)
-            for name, curve in parametrization.curves.items()
-        }
-        sequence, n = parametrization.sequence, parametrization.sequence.n_pulses
-        if self.maximum_change is not None and "flip_angle" not in lowest:
-            self._check_change(sequence)
-        tr = lowest.get("tr", sequence.tr)
-        start = lowest.get("inversion_time", np.array([sequence.inversion_time or 0.0]))
+        if self.maximum_change is not None and "flip_angle" not in parametrization.curves:
+            self._check_change(parametrization.sequence)
         if self.maximum_duration is not None:
-            self._check_duration(float(tr.sum() + start[0]))
+            self._check_duration(parametrization.at_bounds().duration)
         if self.maximum_b1_rms is not None:
-            longest = parametrization.curves["tr"].maximum if "tr" in parametrization.curves else sequence.tr
-            flip_angle = lowest.get("flip_angle", sequence.flip_angle)
-            te = lowest.get("te", sequence.te)
-            gentlest = Sequence(flip_angle, np.broadcast_to(longest, n), te, pulse=sequence.pulse)
+            gentlest = parametrization.at_bounds("tr")
             self._check_b1(gentlest, "lower the smallest flip angle, by the factor {factor:.6g}")
 
     def constraints(self, parametrization: Parametrization) -> list[Any]:

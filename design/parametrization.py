@@ -182,15 +182,10 @@ class Parametrization:
                 raise ValueError(f"curves: {name} has {curve.basis.shape[0]} values; it must have {n}")
         if "inversion_time" in self.curves and self.sequence.inversion_time is None:
             raise ValueError("curves: inversion_time varies, but the sequence has no inversion; give it one")
-        self._at_bounds("te")
-        self._at_bounds(*(name for name in FIELDS if name != "te"))
+        self.at_bounds("te")
+        self.at_bounds(*(name for name in FIELDS if name != "te"))
 
-    @property
-    def tightest(self) -> Sequence:
-        """Sequence with the shortest times and the largest flip angles within the bounds."""
-        return self._at_bounds("flip_angle")
-
-    def _at_bounds(self, *largest: str) -> Sequence:
+    def at_bounds(self, *largest: str) -> Sequence:
         """Return the sequence with the largest values of these curves and the smallest ones of the others."""
         values: dict[str, Any] = {}
         for name, curve in self.curves.items():

@@ -59,11 +59,10 @@ class Scan:
 
     def check(self, parametrization: Parametrization) -> None:
         """Raise a LimitError if the scanner cannot play every sequence within the bounds."""
-        tightest = parametrization.tightest
-        plan_timing(tightest, self.readout, self.scanner, **self.options)
-        if "te" in parametrization.curves:  # late echoes leave less time for the rest of the TR
-            te = np.full(tightest.n_pulses, parametrization.curves["te"].maximum)
-            plan_timing(replace(tightest, te=te), self.readout, self.scanner, **self.options)
+        # late echoes leave less time for the rest of the TR
+        for late in [(), ("te",)] if "te" in parametrization.curves else [()]:
+            sequence = parametrization.at_bounds("flip_angle", *late)
+            plan_timing(sequence, self.readout, self.scanner, **self.options)
 
     def export(self, path: Any, sequence: Sequence, name: str) -> PulseqExport:
         """Write a sequence as a Pulseq file."""
