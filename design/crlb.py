@@ -169,7 +169,10 @@ class Criterion:
         For noise of SD 1 and a proton density of 1, neither weighted nor multiplied by time: divide by the
         signal-to-noise ratio (proton density over the SD of the noise of an echo).
         """
-        signal, derivatives = model.jacobian(sequence, self.tissue, self.wrt)
+        return self.standard_deviations(*model.jacobian(sequence, self.tissue, self.wrt))
+
+    def standard_deviations(self, signal: NDArray[Any], derivatives: NDArray[Any]) -> RealArray:
+        """Return those of `bounds` for signals and derivatives that are there already, as for `value`."""
         fisher = fisher_information(signal, derivatives, self.proton_density)
         covariance = cramer_rao_bound(fisher, len(self.parameters))
         return np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))

@@ -13,7 +13,15 @@ from jobs.console import Console
 from jobs.design_criterion import criterion_of
 from jobs.design_figures import draw_bounds, draw_signals, draw_trains
 from jobs.design_file import design_sections
-from jobs.design_record import Evaluation, deviations, is_record, quantities, read_record, tissue_names
+from jobs.design_record import (
+    Evaluation,
+    deviations,
+    is_record,
+    precision_text,
+    quantities,
+    read_record,
+    tissue_names,
+)
 from jobs.outputs import new_folder
 from jobs.protocol import load_protocol, read_model
 from jobs.report_page import Page
@@ -78,10 +86,7 @@ def run_compare(
         draw_bounds(output.path / "bounds.png", evaluations, wanted, snr)
         page = Page("Comparison of sequences", ", ".join(sequences))
         page.section("Precision")
-        page.text(
-            "Smallest standard deviations that unbiased estimates can have (Cramér-Rao bound), at a ratio of "
-            f"{snr:g} between the proton density and the standard deviation of the noise of an echo."
-        )
+        page.text(precision_text(snr))
         page.table(columns, rows)
         for name, caption in (("bounds", "Bounds"), ("trains", "Trains"), ("signals", "Signals")):
             page.image((output.path / f"{name}.png").read_bytes(), caption, caption)

@@ -52,9 +52,10 @@ class Evaluation:
     @classmethod
     def of(cls, criterion: Criterion, model: SignalModel, sequence: Sequence) -> Evaluation:
         """Evaluate a sequence."""
+        signals = model.jacobian(sequence, criterion.tissue, criterion.wrt)
         return cls(
-            criterion.of(model, sequence),
-            criterion.bounds(model, sequence),
+            float(criterion.value(*signals, sequence.duration)),
+            criterion.standard_deviations(*signals),
             sequence.duration,
             None if sequence.pulse is None else float(Limits().b1_rms(sequence)[0]),
         )
@@ -82,6 +83,14 @@ def quantities(criterion: Criterion) -> list[tuple[str, str, float]]:
 def deviations(criterion: Criterion, bounds: NDArray[np.float64], snr: float) -> NDArray[np.float64]:
     """Return bounds in the units of `quantities`, for a signal-to-noise ratio."""
     return bounds * np.array([factor for _, _, factor in quantities(criterion)]) / snr
+
+
+def precision_text(snr: float) -> str:
+    """Return what the standard deviations of a report are."""
+    return (
+        "Smallest standard deviations that unbiased estimates can have (Cramér-Rao bound), at a ratio of "
+        f"{snr:g} between the proton density and the standard deviation of the noise of an echo."
+    )
 
 
 def tissue_names(criterion: Criterion) -> list[str]:

@@ -9,7 +9,14 @@ from design import Design, LimitError, MonteCarlo
 from epgbloch import Sequence, __version__
 from jobs.design_export import RoundTrip
 from jobs.design_file import DesignFile
-from jobs.design_record import Evaluation, deviations, quantities, sequence_facts, tissue_names
+from jobs.design_record import (
+    Evaluation,
+    deviations,
+    precision_text,
+    quantities,
+    sequence_facts,
+    tissue_names,
+)
 from jobs.report_page import Page
 
 _EFFICIENT = 0.1
@@ -41,10 +48,7 @@ def write_report(
     page.checks(_checks(file, design, before, after, trials) + ([] if trip is None else trip.lines()))
     _image(page, folder, "trains", "Flip angles of the start and of the design, and what else varies.")
     page.section("Precision")
-    page.text(
-        "Smallest standard deviation that an unbiased estimate can have (Cramér-Rao bound), at a ratio of "
-        f"{file.snr:g} between the proton density and the standard deviation of the noise of an echo."
-    )
+    page.text(precision_text(file.snr))
     page.table(*_bounds_table(file, before, after, trials))
     _image(page, folder, "bounds", "Bounds for every tissue; dots: standard deviations of matched signals.")
     _image(page, folder, "signals", "Signals of the first tissues, for a proton density of 1.")
