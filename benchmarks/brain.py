@@ -87,18 +87,13 @@ def data(n_coils, trajectory, n_pulses=1120, points=POINTS):
     )
 
 
-def errors(maps, phantom, voxels):
-    """Mean and median of the absolute relative errors of T1, T2, B1 and PD, whose scale is fitted."""
+def errors(maps, phantom, voxels, quantities=QUANTITIES):
+    """Mean and median of the absolute relative errors of maps; the scale of PD is fitted."""
     truth = phantom.truth()
-    pairs = {
-        "T1": (maps.t1, truth.t1),
-        "T2": (maps.t2, truth.t2),
-        "B1": (maps.b1, truth.b1),
-        "PD": (np.abs(maps.pd), truth.pd.real),
-    }
     result = {}
-    for name, (found, true) in pairs.items():
-        ratio = found[voxels] / true[voxels]
+    for name in quantities:
+        found, true = (np.abs(getattr(which, name.lower())[voxels]) for which in (maps, truth))
+        ratio = found / true
         if name == "PD":
             ratio = ratio / np.median(ratio)
         error = np.abs(ratio - 1)

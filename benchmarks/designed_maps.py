@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
+from brain import MATRIX, PEAKS_DEG, SCALP, errors, phantoms
 from brain_figures import FOLDER, draw_maps
 from measure import write_results
 from rich.console import Console
@@ -30,22 +31,21 @@ from epgbloch.trains import sin_squared
 from jobs.design_figures import draw_trains
 from reconstruction.admm import AdmmSettings
 from reconstruction.phantom_simulation import simulate_acquisition
-from reconstruction.phantom_templates import analytic_head
 from reconstruction.pipeline import reconstruct
 from reconstruction.trajectory import variable_density_spiral
 from surrogate import GRUSurrogate
 from surrogate.hardware import processor_name
 
-MATRIX, FOV, N_PULSES, SNRS = (112, 112), (0.224, 0.224), 336, (40.0, 3.0)
+N_PULSES, SNRS = 336, (40.0, 3.0)
 GOLDEN_ANGLE = np.pi * (3 - np.sqrt(5))
 ORIGINALS = {
     # peaks of the lobes [degrees], of which 336 pulses play one and a half
-    "figure 7": (120, 35, 5, 120, 70),
+    "figure 7": PEAKS_DEG,
     "slower start": (30, 70, 40, 90, 20),
 }
 TISSUES = Tissue(t1=[0.9, 0.5], t2=[0.085, 0.065])
 GRID = Grid(t1=log_axis(0.1, 5, 120), t2=log_axis(0.01, 2.5, 120))
-QUANTITIES = {"T1": "t1", "T2": "t2", "PD": "pd"}
+QUANTITIES = ("T1", "T2", "PD")
 METHODS = {"low-rank inversion, rank 5": (5, {}), "LR-ADMM, rank 12": (12, {"admm": AdmmSettings()})}
 
 
@@ -75,28 +75,10 @@ def trains():
     }
 
 
-def errors(maps, truth, voxels):
-    """Mean and median of the absolute relative errors; the scale of PD is fitted."""
-    result = {}
-    for name, field in QUANTITIES.items():
-        ratio = np.abs(getattr(maps, field)[voxels]) / np.abs(getattr(truth, field)[voxels])
-        if name == "PD":
-            ratio = ratio / np.median(ratio)
-        result[name] = {
-            "mean": float(np.abs(ratio - 1).mean()),
-            "median": float(np.median(np.abs(ratio - 1))),
-        }
-    return result
-
-
 def main():
     console = Console(stderr=True)
-    mixed = analytic_head(MATRIX, n_coils=8, fov=FOV)
-    tissues = np.arange(1, len(mixed.names) + 1)[:, None, None]
-    phantom = replace(
-        mixed, fractions=(mixed.label == tissues).astype(np.float32), b1=np.ones(MATRIX, np.float32)
-    )
-    brain = phantom.mask & (phantom.label != 1 + phantom.names.index("fat"))
+    phantom = replace(phantoms(8, points=1)[0], b1=np.ones(MATRIX, np.float32))
+    brain = phantom.mask & (phantom.label != 1 + phantom.names.index(SCALP))
     trajectory = variable_density_spiral(
         N_PULSES, 448, matrix=MATRIX, n_interleaves=48, angle_increment=GOLDEN_ANGLE
     )
@@ -128,7 +110,7 @@ def main():
                     found = reconstruct(
                         acquisition, dictionaries[rank], mask=brain, correct_receive_field=False, **options
                     ).maps
-                    results[f"SNR {snr:g}"][method] = errors(found, phantom.truth(), brain & found.mask)
+                    results[f"SNR {snr:g}"][method] = errors(found, phantom, brain & found.mask, QUANTITIES)
                     drawn.setdefault((name, method), found)
         console.print(name, record["trains"][name])
     write_results("design_maps", record, lines(record))
@@ -136,7 +118,7 @@ def main():
     shown = {
         name: drawn[name, next(iter(METHODS))] for name in ("original, figure 7", "Spline11 by evolution")
     }
-    draw_maps(phantom.truth(), shown, brain, "design_maps.png", tuple(QUANTITIES))
+    draw_maps(phantom.truth(), shown, brain, "design_maps.png", QUANTITIES)
 
 
 def lines(record):
