@@ -21,6 +21,7 @@ RealArray = NDArray[np.float64]
 
 METHODS = ("L-BFGS-B", "SLSQP", "trust-constr")
 _ROUGH = 100.0
+"""Tolerance on coarse curves over that on the last one."""
 _INSIDE = 1e-3
 """How far from its bounds a start is moved: where a curve is cut, the derivative vanishes."""
 

@@ -20,7 +20,7 @@ from design import (
     optimise_by_evolution,
     optimise_by_gradient,
 )
-from design.result import Arrays, Progress, Remember, joined_histories
+from design.result import Arrays, Remember, joined_histories
 from epgbloch._files import Parts
 from jobs.console import Console
 from jobs.design_export import played_protocol, write_pulseq
@@ -147,7 +147,7 @@ def _search(file: DesignFile, remember: Remember, console: Console) -> tuple[Des
             ), None
     with told("by evolution") as progress:
         design = optimise_by_evolution(
-            objective, limits=file.limits, remember=remember, progress=_generations(progress), **file.options
+            objective, limits=file.limits, remember=remember, progress=progress, **file.options
         )
     if file.method == "evolution":
         return design, None
@@ -162,11 +162,6 @@ def _search(file: DesignFile, remember: Remember, console: Console) -> tuple[Des
         message=f"evolution {design.message}, then {polished.message}",
     )
     return both, design.n_signals
-
-
-def _generations(progress: Progress) -> Progress:
-    """Count in tens: a bar need not move more often."""
-    return lambda done, total: progress(done, total) if done % 10 == 0 else None
 
 
 def _monte_carlo(file: DesignFile, design: Design, console: Console) -> MonteCarlo | None:
