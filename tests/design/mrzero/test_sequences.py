@@ -24,7 +24,7 @@ CARTESIAN = {
 
 
 def samples(sequence):
-    """Positions in k-space (n_samples, 3) and times since the last excitation, as spins in phase feel them."""
+    """Positions in k-space (n_samples, 3), and times since the last excitation."""
     k, time, found = np.zeros(3), 0.0, []
     first = sequence.first_event
     for n, use in enumerate(sequence.use):
@@ -67,7 +67,7 @@ def test_cartesian_lines(name, order, n):
 def test_order():
     np.testing.assert_array_equal(phase_encoding(6, "linear"), [-3, -2, -1, 0, 1, 2])
     np.testing.assert_array_equal(phase_encoding(6, "centric"), [0, -1, 1, -2, 2, -3])
-    with pytest.raises(ValueError, match="order=.spiral"):
+    with pytest.raises(ValueError, match=r"order=.spiral"):
         phase_encoding(6, "spiral")
 
 
@@ -104,7 +104,7 @@ def test_radial_lines():
     ],
 )
 def test_times(sequence, te, tr):
-    k, time = samples(sequence)
+    _, time = samples(sequence)
     n = round(np.sqrt(len(time)))
     np.testing.assert_allclose(time.reshape(n, n)[:, n // 2], te, rtol=1e-12)
     repetition = np.add.reduceat(sequence.durations, sequence.first_event[:-1])
@@ -137,7 +137,7 @@ def test_echoes_decay_with_t2_alone():
 
 
 def test_stimulated_echoes_add_in_phase():
-    """With refocusing by 120 degrees the second echo is sin^4 + sin^2(a) / 2, the CPMG condition (T1, T2 long)."""
+    """Without relaxation the second echo is sin^4(a / 2) + sin^2(a) / 2 with the phases of CPMG."""
     a = np.deg2rad(120)
     found = centres(turbo_spin_echo(6, FOV, echo_spacing=6e-3, refocusing_angle=a), voxel(t1=1e6, t2=1e6))
     first = np.sin(a / 2) ** 2
