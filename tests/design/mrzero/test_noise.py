@@ -18,10 +18,10 @@ DENSITY = np.linspace(0.1, 1, 30)
 @pytest.mark.parametrize("options", [{}, {"density": DENSITY}, {"coil_sensitivities": COILS}])
 def test_formula_agrees_with_replicas(options):
     found = noise_deviation(0.3, GRID, 30, **options)
-    replicas = replica_deviation(lambda s: adjoint(s, K, GRID, **options), (2, 30), 0.3, n_replicas=400)
-    # 400 replicas have an error of 2.5 % in each of 20 to 40 pixels; 4 standard deviations
-    np.testing.assert_allclose(replicas, np.broadcast_to(found, replicas.shape), rtol=0.1)
-    assert abs(np.mean(replicas / found) - 1) < 0.02
+    replicas = replica_deviation(lambda s: adjoint(s, K, GRID, **options), (2, 30), 0.3, n_replicas=150)
+    # 150 replicas have an error of 4 % in each of 20 to 40 pixels, 0.9 % on average; 4 standard deviations
+    np.testing.assert_allclose(replicas, np.broadcast_to(found, replicas.shape), rtol=0.16)
+    assert abs(np.mean(replicas / found) - 1) < 0.036
 
 
 def test_replicas_are_differentiable_and_depend_on_the_seed():
