@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 RealArray = NDArray[np.float64]
 
+USES = ("excitation", "refocusing", "inversion", "preparation")
+"""What a pulse can be for; the names are those of Pulseq."""
+
 
 @dataclass(frozen=True, eq=False)
 class ImagingSequence:
@@ -33,11 +36,15 @@ class ImagingSequence:
         Whether the end of the event is sampled.
     adc_phase : array_like, shape () or (n_all_events,), float64
         Phase of the receiver [rad].
+    use : array_like, shape () or (n_repetitions,), str
+        What each pulse is for, one of `USES`. The signal does not depend on it: it tells which trajectory
+        through k-space is meant, and what to play on a scanner.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, values are not finite, times negative, or nothing is sampled.
+        If shapes do not fit together, values are not finite, times negative, a use is unknown, or nothing is
+        sampled.
     """
 
     flip_angle: RealArray
@@ -47,6 +54,7 @@ class ImagingSequence:
     durations: RealArray
     adc: NDArray[np.bool_]
     adc_phase: RealArray
+    use: NDArray[np.str_]
 
     def __init__(
         self,
@@ -57,6 +65,7 @@ class ImagingSequence:
         durations: ArrayLike,
         adc: ArrayLike,
         adc_phase: ArrayLike = 0.0,
+        use: ArrayLike = "excitation",
     ) -> None:
         counts = np.atleast_1d(np.asarray(n_events))
         if counts.ndim != 1 or counts.dtype.kind not in "iu" or counts.size == 0 or np.any(counts < 1):
@@ -91,10 +100,14 @@ class ImagingSequence:
         sampled.setflags(write=False)
         object.__setattr__(self, "adc", sampled)
         object.__setattr__(self, "n_events", counts.astype(np.int64))
+        object.__setattr__(self, "use", _uses(use, n_repetitions))
 
     @classmethod
     def from_repetitions(
-        cls, repetitions: ListOf[tuple[float, float, ArrayLike, ArrayLike, ArrayLike, ArrayLike]]
+        cls,
+        repetitions: ListOf[tuple[float, float, ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+        *,
+        use: ArrayLike = "excitation",
     ) -> ImagingSequence:
         """Join repetitions (flip_angle, phase, moments, durations, adc, adc_phase), arrays by event."""
         flip_angle, phase, *arrays = zip(*repetitions, strict=True)
@@ -109,6 +122,7 @@ class ImagingSequence:
             np.concatenate([np.ravel(t) for t in durations]),
             np.concatenate([np.ravel(a) for a in adc]),
             np.concatenate(phases),
+            use,
         )
 
     @property
@@ -130,3 +144,16 @@ class ImagingSequence:
     def duration(self) -> float:
         """Time from the first pulse to the end of the last event [s]."""
         return float(self.durations.sum())
+
+
+def _uses(use: ArrayLike, n: int) -> NDArray[np.str_]:
+    given = np.asarray(use)
+    if given.dtype.kind != "U" or given.shape not in ((), (n,)):
+        raise ValueError(f"use={use!r} must be one word for all pulses, or one for each of {n} pulses")
+    result = np.array(np.broadcast_to(given, (n,)))
+    unknown = np.flatnonzero(~np.isin(result, USES))
+    if unknown.size:
+        i = int(unknown[0])
+        raise ValueError(f"use[{i}]={str(result[i])!r} must be one of {', '.join(USES)}")
+    result.setflags(write=False)
+    return result

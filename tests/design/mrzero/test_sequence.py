@@ -1,5 +1,7 @@
 """Imaging sequences and objects say what is wrong with them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,28 @@ def test_counts():
     assert not sequence.moments.flags.writeable
 
 
+def test_pulses_have_uses():
+    assert ImagingSequence(**GOOD).use.tolist() == ["excitation"] * 2
+    assert ImagingSequence(**GOOD, use="preparation").use.tolist() == ["preparation"] * 2
+    sequence = ImagingSequence(**GOOD, use=("inversion", "excitation"))
+    assert sequence.use.tolist() == ["inversion", "excitation"]
+    assert not sequence.use.flags.writeable
+    assert dataclasses.replace(sequence, phase=[0.1, 0.2]).use.tolist() == sequence.use.tolist()
+
+
+def test_repetitions_are_joined():
+    repetitions = [
+        (0.1, 0.2, [1.0, 2.0, 3.0], 1e-3, True, 0.4),
+        (0.3, 0.0, np.ones((2, 3)), [2e-3, 0], [False, True], [0.5, 0.6]),
+    ]
+    sequence = ImagingSequence.from_repetitions(repetitions, use=["excitation", "refocusing"])
+    assert sequence.use.tolist() == ["excitation", "refocusing"]
+    assert sequence.n_events.tolist() == [1, 2]
+    assert sequence.moments.tolist() == [[1, 2, 3], [1, 1, 1], [1, 1, 1]]
+    assert sequence.adc_phase.tolist() == [0.4, 0.5, 0.6]
+    assert ImagingSequence.from_repetitions(repetitions).use.tolist() == ["excitation"] * 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -33,6 +57,12 @@ def test_counts():
         ({"durations": [1e-3, -1.0, 0]}, r"durations\[1\]=-1 s must be at least 0"),
         ({"adc": [False] * 3}, "sample at least one"),
         ({"adc": [1, 0, 1]}, "true or false"),
+        (
+            {"use": ["excitation", "refocussing"]},
+            r"use\[1\]='refocussing' must be one of excitation, refocusing",
+        ),
+        ({"use": ["excitation"]}, "one for each of 2 pulses"),
+        ({"use": [1, 2]}, "one word for all pulses"),
     ],
 )
 def test_bad_sequences(change, message):
