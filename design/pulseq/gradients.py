@@ -62,19 +62,19 @@ def ramp_steps(amplitude: float, max_slew: float, raster: float) -> int:
 
 @dataclass(frozen=True)
 class Waveforms:
-    """In-plane gradients through given positions, sampled in the middle of raster steps, zero at both ends.
+    """Gradients through given positions, sampled in the middle of raster steps, zero at both ends.
 
     Between samples, and from the zeros at the ends to the first and last one, gradients are linear: this is
     how Pulseq defines sampled gradients.
 
     Parameters
     ----------
-    samples : ndarray, shape (n_readouts, n_steps, 2), float64
-        Amplitudes (x, y) [Hz/m].
-    before, area : ndarray, shape (n_readouts, 2), float64
+    samples : ndarray, shape (n_readouts, n_steps, n_axes), float64
+        Amplitudes [Hz/m].
+    before, area : ndarray, shape (n_readouts, n_axes), float64
         Area [1/m] from the start to the first position, and of the whole.
     slew : float
-        Largest slew rate, of both axes together [Hz/m/s].
+        Largest slew rate, of all axes together [Hz/m/s].
     deviation : float
         Largest distance between played and requested positions [1/m].
     """
@@ -87,7 +87,7 @@ class Waveforms:
 
 
 def end_gradients(positions: NDArray[np.float64], dwell: float) -> NDArray[np.float64]:
-    """Gradients [Hz/m] at the first and the last position, shape (2, n_readouts, 2)."""
+    """Gradients [Hz/m] at the first and the last position, shape (2, n_readouts, n_axes)."""
     spline = CubicSpline(dwell * np.arange(positions.shape[1]), positions, axis=1)
     return np.stack([spline(spline.x[i], 1) for i in (0, -1)])
 
@@ -110,7 +110,7 @@ def waveforms_through(
 
     Parameters
     ----------
-    positions : ndarray, shape (n_readouts, n_samples, 2), float64
+    positions : ndarray, shape (n_readouts, n_samples, n_axes), float64
         Positions [1/m].
     dwell, start, raster : float
         Times [s].
@@ -119,7 +119,7 @@ def waveforms_through(
     n_ramps : tuple of int
         Raster steps of the ramps up and down.
     """
-    n_readouts, n_samples = positions.shape[:2]
+    n_readouts, n_samples, n_axes = positions.shape
     k = positions.swapaxes(0, 1).reshape(n_samples, -1)
     times = start + dwell * np.arange(n_samples)
     spline = CubicSpline(times, k, axis=0)
@@ -141,17 +141,17 @@ def waveforms_through(
     values = np.concatenate([np.zeros((1, k.shape[1])), samples, np.zeros((1, k.shape[1]))])
     played = _area(knots, values, np.append(times, end))
     return Waveforms(
-        samples.reshape(n_steps, n_readouts, 2).swapaxes(0, 1),
-        played[0].reshape(n_readouts, 2),
-        played[-1].reshape(n_readouts, 2),
-        _largest(np.diff(values, axis=0) / np.diff(knots)[:, None]),
-        _largest(played[:-1] - played[0] - (k - k[0])),
+        samples.reshape(n_steps, n_readouts, n_axes).swapaxes(0, 1),
+        played[0].reshape(n_readouts, n_axes),
+        played[-1].reshape(n_readouts, n_axes),
+        _largest(np.diff(values, axis=0) / np.diff(knots)[:, None], n_axes),
+        _largest(played[:-1] - played[0] - (k - k[0]), n_axes),
     )
 
 
-def _largest(columns: NDArray[np.float64]) -> float:
-    """Largest length of the vectors (x, y) in neighbouring columns."""
-    return float(np.linalg.norm(columns.reshape(len(columns), -1, 2), axis=-1).max())
+def _largest(columns: NDArray[np.float64], n_axes: int) -> float:
+    """Largest length of the vectors in neighbouring columns."""
+    return float(np.linalg.norm(columns.reshape(len(columns), -1, n_axes), axis=-1).max())
 
 
 def _area(

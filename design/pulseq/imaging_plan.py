@@ -1,0 +1,279 @@
+"""Imaging sequences as blocks in time: pulses, readouts, and what fits in between.
+
+Moments count at two kinds of instants only: the centres of pulses, and samples. Between two of them the
+moment of the sequence must be played, less what the gradients of the pulse and the readout at both sides
+add. An event keeps its time where it can; one that loses time to a pulse or a ramp, or is too short, takes
+it from its neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from design.errors import LimitError
+from design.mrzero.sequence import ImagingSequence
+from design.pulseq.excitation import Excitation
+from design.pulseq.gradients import Trapezoid, shortest_trapezoid, steps_up
+from design.pulseq.imaging_readout import NO_MOMENT, ImagingReadout, find_runs, plan_readout
+from design.pulseq.scanner import Scanner
+from epgbloch.constants import GAMMA_BAR
+
+
+@dataclass(frozen=True, eq=False)
+class ImagingPulse:
+    """A block with an RF pulse, its slice gradient if it has one, and dead times.
+
+    `start` and `end` are steps of the block raster; `lead` and `tail` the moments before and after the centre
+    of the pulse [1/m], shape (3,).
+    """
+
+    name: ClassVar[str] = "pulse"
+
+    repetition: int
+    start: int
+    end: int
+    lead: NDArray[np.float64]
+    tail: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class ImagingGradients:
+    """A block with trapezoids of moments `area` [1/m], shape (3,), or none: a wait.
+
+    `duration` is in seconds, `in_plane` the shape along x and y, `through` that along z.
+    """
+
+    duration: float
+    area: NDArray[np.float64]
+    in_plane: Trapezoid | None
+    through: Trapezoid | None
+
+
+ImagingBlock = ImagingPulse | ImagingReadout | ImagingGradients
+
+
+@dataclass(frozen=True, eq=False)
+class _End:
+    """Where the sequence ends, or later where its last moments need more time."""
+
+    name: ClassVar[str] = "end"
+
+    start: int
+    end: int
+    lead: NDArray[np.float64]
+    tail: NDArray[np.float64]
+
+
+def plan_imaging(
+    sequence: ImagingSequence, pulses: dict[str, Excitation], scanner: Scanner, k_step: float
+) -> list[ImagingBlock]:
+    """Return all blocks in turn.
+
+    Pulse centres are rounded to the block raster, the middle of every readout to the RF raster, dwell times
+    to the ADC raster; the moments at pulse centres and samples are those of the sequence. After the last
+    readout, blocks may take longer than the sequence.
+
+    Parameters
+    ----------
+    sequence : ImagingSequence
+        What to play.
+    pulses : dict
+        The pulse of each use.
+    scanner : Scanner
+        What plays it.
+    k_step : float
+        1 / field of view [1/m].
+
+    Raises
+    ------
+    LimitError
+        If gradients are too strong or too fast, or there is no time for them.
+    ValueError
+        If the phase of the receiver changes unevenly within a readout.
+    """
+    return _Plan(sequence, pulses, scanner, k_step).blocks
+
+
+class _Plan:
+    def __init__(
+        self, sequence: ImagingSequence, pulses: dict[str, Excitation], scanner: Scanner, k_step: float
+    ) -> None:
+        self.sequence, self.scanner = sequence, scanner
+        self.blocks: list[ImagingBlock] = []
+        self.last: ImagingPulse | ImagingReadout | None = None
+        # boundaries of the events, from the start of the file
+        origin = pulses[str(sequence.use[0])].centre
+        self.times = origin + np.concatenate([[0.0], np.cumsum(sequence.durations)])
+        first = sequence.first_event
+        done = 0  # events whose moments are played
+        for n in range(sequence.n_repetitions):
+            pulse = self._pulse(n, pulses[str(sequence.use[n])], self.times[first[n]])
+            self._fill(max(n - 1, 0), range(done, first[n]), pulse)
+            self._add(pulse)
+            done = first[n]
+            for run in find_runs(sequence, range(first[n], first[n + 1]), scanner):
+                place = f"repetition {n}, events {run.start - first[n]} to {run.stop - 1 - first[n]}"
+                times = self.times[run.start + 1 : run.stop + 1]
+                readout = plan_readout(sequence, run, times, scanner, k_step, f"{place}, a readout")
+                self._fill(n, range(done, run.start + 1), readout, joins=self._is_regular(run))
+                self._add(readout)
+                done = run.stop
+        assert self.last is not None
+        end = max(round(self.times[-1] / scanner.block_raster), self.last.end)
+        if done < sequence.durations.size:
+            self._fill(
+                sequence.n_repetitions - 1,
+                range(done, sequence.durations.size),
+                _End(end, end, np.zeros(3), np.zeros(3)),
+            )
+
+    def _add(self, block: ImagingPulse | ImagingReadout) -> None:
+        self.blocks.append(block)
+        self.last = block
+
+    def _pulse(self, n: int, pulse: Excitation, centre: float) -> ImagingPulse:
+        raster = self.scanner.block_raster
+        start = round((centre - pulse.centre) / raster)
+        z = np.array([0.0, 0.0, 1.0])
+        end = start + steps_up(pulse.block, raster)
+        return ImagingPulse(n, start, end, pulse.area_before * z, pulse.area_after * z)
+
+    def _is_regular(self, run: range) -> bool:
+        """Whether the first event of a readout is like the others, and so a part of its gradient."""
+        if len(run) == 1:
+            return False
+        first, second = self.sequence.durations[run.start : run.start + 2]
+        return bool(abs(first - second) <= self.scanner.adc_raster / 2)
+
+    def _fill(
+        self, n: int, events: range, following: ImagingPulse | ImagingReadout | _End, *, joins: bool = False
+    ) -> None:
+        """Add the blocks of events up to the next pulse, readout or end.
+
+        The last event joins the one before it where it is the first of a readout (`joins`).
+        """
+        if self.last is None:
+            return
+        moments = np.array(self.sequence.moments[events.start : events.stop])
+        times = self.times[events.start : events.stop + 1]
+        moved = np.zeros(3)
+        if joins and len(moments) > 1:
+            moments, moved, times = moments[:-1], moments[-1], np.delete(times, -2)
+        elif not len(moments):
+            moments, times = np.zeros((1, 3)), np.array([times[0], times[0]])
+        # Extra moments go where gradients are on anyway: waits stay waits.
+        on = np.flatnonzero(np.abs(moments).max(axis=1) > NO_MOMENT)
+        first, last = (on[0], on[-1]) if on.size else (0, len(moments) - 1)
+        moments[first] -= self.last.tail
+        moments[last] += moved - following.lead
+        shapes = [self._shapes(moment) for moment in moments]
+        lengths = [self._steps(*pair) for pair in shapes]
+        start, end = self.last.end, following.start
+        if isinstance(following, _End):
+            end = max(end, start + sum(lengths))
+        wanted = np.rint(times / self.scanner.block_raster).astype(int)
+        bounds = _boundaries(wanted, lengths, start, end)
+        if bounds is None:
+            moments = moments.sum(axis=0)[np.newaxis]
+            shapes = [self._shapes(moments[0])]
+            if self._steps(*shapes[0]) > end - start:
+                raise self._too_short(n, events, following, moments[0], end - start)
+            bounds = np.array([start, end])
+        for (in_plane, through), moment, length in zip(shapes, moments, np.diff(bounds), strict=True):
+            if length:
+                self._add_gradients(moment, in_plane, through, int(length))
+
+    def _add_gradients(
+        self, area: NDArray[np.float64], in_plane: Trapezoid | None, through: Trapezoid | None, length: int
+    ) -> None:
+        duration = round(length * self.scanner.block_raster, 12)
+        self.blocks.append(
+            ImagingGradients(
+                duration,
+                area,
+                None if in_plane is None else in_plane.lasting(duration),
+                None if through is None else through.lasting(duration),
+            )
+        )
+
+    def _shapes(self, area: NDArray[np.float64]) -> tuple[Trapezoid | None, Trapezoid | None]:
+        """Shortest trapezoids of a moment in the plane and along z."""
+        limits = self.scanner.max_amplitude, self.scanner.max_slew_rate, self.scanner.gradient_raster
+        parts = float(np.linalg.norm(area[:2])), float(area[2])
+        in_plane, through = (
+            shortest_trapezoid(part, *limits) if abs(part) > NO_MOMENT else None for part in parts
+        )
+        return in_plane, through
+
+    def _steps(self, *shapes: Trapezoid | None) -> int:
+        """Steps of the block raster that hold trapezoids."""
+        longest = max((shape.duration for shape in shapes if shape is not None), default=0.0)
+        return steps_up(longest, self.scanner.block_raster)
+
+    def _too_short(
+        self,
+        n: int,
+        events: range,
+        following: ImagingPulse | ImagingReadout | _End,
+        area: NDArray[np.float64],
+        n_left: int,
+    ) -> LimitError:
+        """Error of events without time for their gradients: which limit breaks, and how long they must be."""
+        assert self.last is not None
+        scanner, raster = self.scanner, self.scanner.block_raster
+        i_first = int(self.sequence.first_event[n])
+        place = (
+            f"repetition {n}, events {events.start - i_first} to {max(events) - i_first}"
+            if events
+            else f"repetition {n}, its end"
+        )
+        place += f" (block {len(self.blocks) + 1} of the file, between {self.last.name} and {following.name})"
+        needed = self._steps(*self._shapes(area))
+        now = self.times[events.stop] - self.times[events.start]
+        nearest = float(np.ceil(now / raster - 1e-6) + needed - n_left) * raster
+        left, remedy = n_left * raster, f"the nearest duration of these events is {nearest * 1e3:.6g} ms"
+        if n_left <= 0:
+            return LimitError(
+                f"{place}: duration={now * 1e3:.6g} ms leaves no time between gradients and dead times of "
+                f"{self.last.name} and {following.name}; {remedy}",
+                limit="duration",
+                nearest=nearest,
+            )
+        axis, part = max(
+            (("in the plane", float(np.linalg.norm(area[:2]))), ("along z", abs(float(area[2])))),
+            key=lambda pair: pair[1],
+        )
+        slew = 4 * part / left**2
+        if slew > scanner.max_slew_rate:
+            limit, value, allowed, unit = "slew rate", slew / GAMMA_BAR, scanner.max_slew, "T/m/s"
+        else:
+            rise = (left - np.sqrt(left**2 - 4 * part / scanner.max_slew_rate)) / 2
+            limit, unit, allowed = "gradient amplitude", "mT/m", scanner.max_gradient * 1e3
+            value = part / (left - rise) / GAMMA_BAR * 1e3
+        return LimitError(
+            f"{place}: {limit}={value:.4g} {unit} {axis} exceeds {allowed:.4g} {unit}, as only "
+            f"{left * 1e3:.6g} of {now * 1e3:.6g} ms are left for a moment of {part:.6g} 1/m beside the "
+            f"gradients of {self.last.name} and {following.name}; {remedy}",
+            limit=limit,
+            nearest=nearest,
+        )
+
+
+def _boundaries(
+    wanted: NDArray[np.int64], lengths: list[int], start: int, end: int
+) -> NDArray[np.int64] | None:
+    """Boundaries of events near the wanted ones, so that each has its length; None where they do not fit."""
+    if sum(lengths) > end - start:
+        return None
+    bounds = np.clip(wanted, start, end)
+    bounds[0], bounds[-1] = start, end
+    for i, length in enumerate(lengths):
+        bounds[i + 1] = max(bounds[i + 1], bounds[i] + length)
+    bounds[-1] = end
+    for i, length in reversed(list(enumerate(lengths))):
+        bounds[i] = min(bounds[i], bounds[i + 1] - length)
+    return bounds
