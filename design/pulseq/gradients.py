@@ -55,6 +55,30 @@ def shortest_trapezoid(area: float, max_amplitude: float, max_slew: float, raste
     return Trapezoid(round(n_rise * raster, 12), round(n_flat * raster, 12))
 
 
+def gentlest_trapezoid(
+    area: float, n_steps: int, max_amplitude: float, max_slew: float, raster: float
+) -> tuple[Trapezoid, float]:
+    """Return the trapezoid of `area` [1/m] in `n_steps` raster steps that stays farthest below the limits.
+
+    Also returned is the largest part of a limit that it takes: above 1, it cannot be played.
+    """
+    if n_steps < 2:
+        return Trapezoid(raster, 0.0), np.inf
+    rise = raster * np.arange(1, n_steps // 2 + 1)
+    amplitude = abs(area) / (n_steps * raster - rise)
+    part = np.maximum(amplitude / max_amplitude, amplitude / rise / max_slew)
+    i = int(np.argmin(part))
+    return Trapezoid(round(rise[i], 12), round(n_steps * raster - 2 * rise[i], 12)), float(part[i])
+
+
+def least_steps(area: float, max_amplitude: float, max_slew: float, raster: float) -> int:
+    """Least number of raster steps that hold a trapezoid of `area` [1/m]."""
+    n_steps = round(shortest_trapezoid(area, max_amplitude, max_slew, raster).duration / raster)
+    while gentlest_trapezoid(area, n_steps - 1, max_amplitude, max_slew, raster)[1] <= 1 + _ROUNDING:
+        n_steps -= 1
+    return n_steps
+
+
 def ramp_steps(amplitude: float, max_slew: float, raster: float) -> int:
     """Number of raster steps of a ramp to `amplitude`, at least 1."""
     return max(1, int(np.ceil(abs(amplitude) / max_slew / raster - _ROUNDING)))

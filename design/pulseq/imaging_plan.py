@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from design.errors import LimitError
 from design.mrzero.sequence import ImagingSequence
 from design.pulseq.excitation import Excitation
-from design.pulseq.gradients import Trapezoid, shortest_trapezoid, steps_up
+from design.pulseq.gradients import Trapezoid, gentlest_trapezoid, least_steps, steps_up
 from design.pulseq.imaging_readout import NO_MOMENT, ImagingReadout, find_runs, plan_readout
 from design.pulseq.scanner import Scanner
 from epgbloch.constants import GAMMA_BAR
@@ -170,8 +170,7 @@ class _Plan:
         first, last = (on[0], on[-1]) if on.size else (0, len(moments) - 1)
         moments[first] -= self.last.tail
         moments[last] += moved - following.lead
-        shapes = [self._shapes(moment) for moment in moments]
-        lengths = [self._steps(*pair) for pair in shapes]
+        lengths = [self._steps(moment) for moment in moments]
         start, end = self.last.end, following.start
         if isinstance(following, _End):
             end = max(end, start + sum(lengths))
@@ -179,40 +178,32 @@ class _Plan:
         bounds = _boundaries(wanted, lengths, start, end)
         if bounds is None:
             moments = moments.sum(axis=0)[np.newaxis]
-            shapes = [self._shapes(moments[0])]
-            if self._steps(*shapes[0]) > end - start:
+            if self._steps(moments[0]) > end - start:
                 raise self._too_short(n, events, following, moments[0], end - start)
             bounds = np.array([start, end])
-        for (in_plane, through), moment, length in zip(shapes, moments, np.diff(bounds), strict=True):
+        for moment, length in zip(moments, np.diff(bounds), strict=True):
             if length:
-                self._add_gradients(moment, in_plane, through, int(length))
+                shapes = [shape and shape[0] for shape in self._shapes(moment, length)]
+                duration = round(float(length) * self.scanner.block_raster, 12)
+                self.blocks.append(ImagingGradients(duration, moment, *shapes))
 
-    def _add_gradients(
-        self, area: NDArray[np.float64], in_plane: Trapezoid | None, through: Trapezoid | None, length: int
-    ) -> None:
-        duration = round(length * self.scanner.block_raster, 12)
-        self.blocks.append(
-            ImagingGradients(
-                duration,
-                area,
-                None if in_plane is None else in_plane.lasting(duration),
-                None if through is None else through.lasting(duration),
-            )
-        )
+    @property
+    def _limits(self) -> tuple[float, float, float]:
+        return self.scanner.max_amplitude, self.scanner.max_slew_rate, self.scanner.gradient_raster
 
-    def _shapes(self, area: NDArray[np.float64]) -> tuple[Trapezoid | None, Trapezoid | None]:
-        """Shortest trapezoids of a moment in the plane and along z."""
-        limits = self.scanner.max_amplitude, self.scanner.max_slew_rate, self.scanner.gradient_raster
-        parts = float(np.linalg.norm(area[:2])), float(area[2])
-        in_plane, through = (
-            shortest_trapezoid(part, *limits) if abs(part) > NO_MOMENT else None for part in parts
-        )
-        return in_plane, through
+    def _shapes(self, area: NDArray[np.float64], length: int) -> list[tuple[Trapezoid, float] | None]:
+        """Trapezoids of a moment in the plane and along z in a block, and the part of limits they take."""
+        n_steps = length * round(self.scanner.block_raster / self.scanner.gradient_raster)
+        return [
+            gentlest_trapezoid(part, n_steps, *self._limits) if part > NO_MOMENT else None
+            for part in _parts(area)
+        ]
 
-    def _steps(self, *shapes: Trapezoid | None) -> int:
-        """Steps of the block raster that hold trapezoids."""
-        longest = max((shape.duration for shape in shapes if shape is not None), default=0.0)
-        return steps_up(longest, self.scanner.block_raster)
+    def _steps(self, area: NDArray[np.float64]) -> int:
+        """Steps of the block raster that hold trapezoids of a moment."""
+        needed = [least_steps(part, *self._limits) for part in _parts(area) if part > NO_MOMENT]
+        ratio = round(self.scanner.block_raster / self.scanner.gradient_raster)
+        return -(-max(needed, default=0) // ratio)
 
     def _too_short(
         self,
@@ -227,40 +218,43 @@ class _Plan:
         scanner, raster = self.scanner, self.scanner.block_raster
         i_first = int(self.sequence.first_event[n])
         place = (
-            f"repetition {n}, events {events.start - i_first} to {max(events) - i_first}"
+            f"repetition {n}, events {events.start - i_first} to {events.stop - 1 - i_first}"
             if events
             else f"repetition {n}, its end"
         )
-        place += f" (block {len(self.blocks) + 1} of the file, between {self.last.name} and {following.name})"
-        needed = self._steps(*self._shapes(area))
-        now = self.times[events.stop] - self.times[events.start]
-        nearest = float(np.ceil(now / raster - 1e-6) + needed - n_left) * raster
-        left, remedy = n_left * raster, f"the nearest duration of these events is {nearest * 1e3:.6g} ms"
-        if n_left <= 0:
+        beside = f"{self.last.name} and {following.name}"
+        place += f" (block {len(self.blocks) + 1} of the file, between {beside})"
+        now = float(self.times[events.stop] - self.times[events.start])
+        nearest = float(np.ceil(now / raster - 1e-6) + self._steps(area) - n_left) * raster
+        remedy = f"the nearest duration of these events is {nearest * 1e3:.6g} ms"
+        if n_left < 2:
             return LimitError(
                 f"{place}: duration={now * 1e3:.6g} ms leaves no time between gradients and dead times of "
-                f"{self.last.name} and {following.name}; {remedy}",
+                f"{beside}; {remedy}",
                 limit="duration",
                 nearest=nearest,
             )
-        axis, part = max(
-            (("in the plane", float(np.linalg.norm(area[:2]))), ("along z", abs(float(area[2])))),
-            key=lambda pair: pair[1],
+        played = zip(("in the plane", "along z"), _parts(area), self._shapes(area, n_left), strict=True)
+        axis, part, (shape, _) = max(
+            ((axis, part, shape) for axis, part, shape in played if shape is not None),
+            key=lambda entry: entry[2][1],
         )
-        slew = 4 * part / left**2
-        if slew > scanner.max_slew_rate:
-            limit, value, allowed, unit = "slew rate", slew / GAMMA_BAR, scanner.max_slew, "T/m/s"
-        else:
-            rise = (left - np.sqrt(left**2 - 4 * part / scanner.max_slew_rate)) / 2
-            limit, unit, allowed = "gradient amplitude", "mT/m", scanner.max_gradient * 1e3
-            value = part / (left - rise) / GAMMA_BAR * 1e3
+        amplitude = part / (shape.rise + shape.flat)
+        limit, value, allowed, unit = "gradient amplitude", amplitude / GAMMA_BAR, scanner.max_gradient, "T/m"
+        if amplitude / shape.rise / scanner.max_slew_rate > amplitude / scanner.max_amplitude:
+            limit, value, allowed, unit = "slew rate", value / shape.rise, scanner.max_slew, "T/m/s"
         return LimitError(
             f"{place}: {limit}={value:.4g} {unit} {axis} exceeds {allowed:.4g} {unit}, as only "
-            f"{left * 1e3:.6g} of {now * 1e3:.6g} ms are left for a moment of {part:.6g} 1/m beside the "
-            f"gradients of {self.last.name} and {following.name}; {remedy}",
+            f"{n_left * raster * 1e3:.6g} of {now * 1e3:.6g} ms are left for a moment of {part:.6g} 1/m "
+            f"beside the gradients of {beside}; {remedy}",
             limit=limit,
             nearest=nearest,
         )
+
+
+def _parts(area: NDArray[np.float64]) -> tuple[float, float]:
+    """Size of a moment in the plane and along z: the two have limits of their own."""
+    return float(np.linalg.norm(area[:2])), abs(float(area[2]))
 
 
 def _boundaries(

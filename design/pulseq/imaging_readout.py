@@ -231,7 +231,8 @@ def _sampled(
     """Start of sampled gradients, and the gradients; the first sample is at the time `first`."""
     positions = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])[np.newaxis]
     raster = scanner.gradient_raster
-    n_ramps = sampled_ramps(positions, dwell, scanner)
+    up, down = sampled_ramps(positions, dwell, scanner)
+    n_ramps = up + 1, down + 1  # ramps of one step would bend too much
     begin = np.floor(first / raster + 1e-6 - n_ramps[0]) * raster
     wait = first - begin
     n_steps = steps_up(wait + len(steps) * dwell, raster) + n_ramps[1]
