@@ -89,7 +89,7 @@ def _imaging_sequence(blocks: Blocks) -> ImagingSequence:
     if samples[0] < centers[0]:
         centers, angles, phases = np.append(0.0, centers), [0.0, *angles], [0.0, *phases]
         uses = ["preparation", *uses]
-    ends = np.concatenate([samples, centers, blocks.start + blocks.duration])
+    ends = np.concatenate([samples, centers, blocks.start + blocks.duration, [blocks.end]])
     edges = np.unique(_steps(ends[ends >= centers[0]]))
     begin = _steps(centers)
     edges = edges[edges > begin[0]]
