@@ -33,8 +33,9 @@ def read_imaging_sequence(
     - Events end at every sample, at every end of a block and at every pulse; their moments are the exact
       integrals of the gradients. So what a slice gradient adds before the centre of its pulse belongs to the
       repetition before, the rest to the one after.
-    - Moments from pulse to pulse that differ from zero only by the 6 digits of amplitudes in the file become
-      zero, so that balanced gradients are balanced.
+    - Amplitudes in files have 6 digits. Where moments from pulse to pulse differ by no more than 1e-5 from
+      zero, or from a multiple of the smallest one along their axis, they become equal to it: so balanced
+      gradients are balanced, and echoes that meet in the sequence meet in the twin.
     - Samples before the first pulse (noise) follow a pulse of 0 degrees at the start of the file.
     - Uses are those of the file (saturation: preparation). Where it has none, as before version 1.5, a pulse
       of at most 90 degrees excites; a larger one inverts if an excitation comes next without a sample in
@@ -103,7 +104,7 @@ def _imaging_sequence(blocks: Blocks) -> ImagingSequence:
         flip_angle=angles,
         phase=phases,
         n_events=np.diff(np.append(first, edges.size)),
-        moments=_balanced(np.diff(at, axis=0), first),
+        moments=_exact(np.diff(at, axis=0), first),
         durations=np.diff(np.append(begin[:1], edges)) * _TIME_STEP,
         adc=adc,
         adc_phase=adc_phase,
@@ -165,10 +166,16 @@ def _uses(
     return uses
 
 
-def _balanced(moments: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Moments whose sums from pulse to pulse are 0 where they are 0 but for the rounding in the file."""
+def _exact(moments: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Moments whose sums from pulse to pulse are whole multiples where only the digits in the file differ.
+
+    The multiples are those of the smallest sum along each axis that is not 0.
+    """
     total = np.add.reduceat(moments, first)
-    size = np.add.reduceat(np.abs(moments), first)
+    tolerance = _FILE_DIGITS * np.add.reduceat(np.abs(moments), first)
+    played = np.where(np.abs(total) > tolerance, np.abs(total), np.inf).min(axis=0)
+    unit = np.where(np.isfinite(played), played, 1.0)
+    near = unit * np.where(np.isfinite(played), np.rint(total / unit), 0.0)
     last = np.append(first[1:], len(moments)) - 1
-    moments[last] -= np.where(np.abs(total) <= _FILE_DIGITS * size, total, 0.0)
+    moments[last] += np.where(np.abs(total - near) <= tolerance, near - total, 0.0)
     return moments

@@ -132,8 +132,8 @@ def test_the_file_plays_the_sequence(name, slice_thickness, voxels, tmp_path):
         [np.cumsum(values(s), axis=0)[s.adc] for s in (played, sequence)]
         for values in (lambda s: s.moments, lambda s: s.durations)
     )
-    # sums of moments of up to 1000 1/m with 6 digits; bent gradients of spirals miss a little
-    np.testing.assert_allclose(*k, rtol=0, atol=6e-3)
+    # sums of moments with 6 digits; bent gradients of spirals miss a little
+    np.testing.assert_allclose(*k, rtol=1e-5, atol=6e-3)
     # all times of these sequences are on the rasters
     np.testing.assert_allclose(*times, rtol=0, atol=2e-9)
     ours, theirs = (phase_graph_signal(s, voxels) for s in (played, sequence))
@@ -151,5 +151,5 @@ def test_a_played_file_is_played_alike_again(tmp_path):
     twice = read_imaging_sequence(second)
     for values in (lambda s: s.moments, lambda s: s.durations):
         ours, theirs = (np.cumsum(values(s), axis=0)[s.adc] for s in (once, twice))
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=6e-3)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=6e-3)
     np.testing.assert_allclose(twice.flip_angle, once.flip_angle, rtol=1e-5)
