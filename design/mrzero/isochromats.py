@@ -38,11 +38,18 @@ def isochromat_signal(
     ndarray, shape (n_coils, n_samples), complex128
         The samples.
 
+    Raises
+    ------
+    ValueError
+        If the object diffuses: these spins stay where they are.
+
     References
     ----------
     Loktyushin et al. 2021, Magn Reson Med 86:709, doi 10.1002/mrm.28727: algorithm 1, 625 spins a voxel.
     """
     require_count("n_spins", n_spins)
+    if voxels.diffusion.any():
+        raise ValueError("diffusion must be 0 for isochromats, which do not move; use phase_graph_signal")
     points = qmc.Sobol(4, rng=seed).random_base2((n_spins - 1).bit_length())[:n_spins]
     offset = (points[:, :3] - 0.5) * voxels.size
     place = voxels.position[:, np.newaxis] + offset  # (n_voxels, n_spins, 3)

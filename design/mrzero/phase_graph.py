@@ -104,13 +104,17 @@ def phase_graph_signal(
         way = np.cumsum(steps, axis=0)
         for e, moved in enumerate(way):
             if sequence.adc[first[n] + e]:
-                received = _received(plus, moved, voxels) * np.exp(-moved[3] * rates[0])
+                received = _received(plus, way[: e + 1], voxels) * np.exp(-moved[3] * rates[0])
                 turned = np.exp(-1j * sequence.adc_phase[first[n] + e])
                 samples.append(turned * (weight @ received))
         total = way[-1]
         plus.k = [k + total for k in plus.k]
-        plus.magnetisation = [m * np.exp(-total[3] * rates[0]) for m in plus.magnetisation]
-        z.magnetisation = [m * np.exp(-total[3] * rates[1]) for m in z.magnetisation]
+        plus.magnetisation = [
+            m * np.exp(-total[3] * rates[0] - _b_value(k - total, way) * voxels.diffusion)
+            for k, m in plus.pairs()
+        ]
+        still = 4 * np.pi**2 * total[3] * voxels.diffusion
+        z.magnetisation = [m * np.exp(-total[3] * rates[1] - k[:3] @ k[:3] * still) for k, m in z.pairs()]
         equilibrium = 1 + (equilibrium - 1) * np.exp(-total[3] * rates[1])
     return np.stack(samples, axis=1)
 
@@ -151,11 +155,20 @@ def _pulse(
     return new_plus, new_z, new_equilibrium
 
 
-def _received(plus: _States, moved: RealArray, voxels: Voxels) -> ComplexArray:
-    """Sum of all states at their places after `moved`, in every voxel."""
+def _b_value(start: RealArray, way: RealArray) -> float:
+    """Integral of (2 pi k)^2 over time [s/m^2] of a state that starts at `start` and goes along `way`."""
+    k = start[:3] + np.concatenate([np.zeros((1, 3)), way[:, :3]])
+    duration = np.diff(way[:, 3], prepend=0.0)
+    squares = (k[1:] ** 2 + k[1:] * k[:-1] + k[:-1] ** 2).sum(axis=1)
+    return float(4 * np.pi**2 / 3 * duration @ squares)
+
+
+def _received(plus: _States, way: RealArray, voxels: Voxels) -> ComplexArray:
+    """Sum of all states at their places at the end of `way`, in every voxel, diffusion included."""
     total = np.zeros(voxels.n_voxels, np.complex128)
     for k, f in plus.pairs():
-        place = k + moved
+        place = k + way[-1]
+        f = f * np.exp(-_b_value(k, way) * voxels.diffusion)
         cycles = voxels.position @ place[:3] + voxels.off_resonance * place[3]
         shape = np.prod(np.sinc(place[:3] * voxels.size)) * np.exp(-np.abs(place[3]) / voxels.t2_prime)
         total += f * shape * np.exp(-2j * np.pi * cycles)

@@ -91,3 +91,32 @@ def test_threshold_drops_states_and_costs_little(make_voxels):
     assert 0 < dropped < 1e-2
     with pytest.raises(ValueError, match="threshold"):
         phase_graph_signal(sequence, voxels, threshold=1.0)
+
+
+def test_diffusion_of_a_spin_echo_is_stejskal_tanner():
+    g, t = [8e4, 0.0, 3e4], 0.02
+    sequence = ImagingSequence.from_repetitions(
+        [pulse(np.pi / 2, 0.0, g, t, False), pulse(np.pi, np.pi / 2, g, t, True)]
+    )
+    (moving, resting) = (phase_graph_signal(sequence, one_voxel(diffusion=d))[0, 0] for d in (2e-9, 0.0))
+    b = (2 * np.pi) ** 2 * np.dot(g, g) * 2 * t / 3  # gradients on all the time: delta = Delta = t
+    np.testing.assert_allclose(moving / resting, np.exp(-b * 2e-9), rtol=1e-12)
+
+
+def test_diffusion_of_a_stimulated_echo():
+    k, wait = 1e4, 0.3
+    quarter = np.pi / 2
+    sequence = ImagingSequence.from_repetitions(
+        [
+            pulse(quarter, 0.0, [k, 0, 0], 0.0, False),
+            pulse(quarter, 0.0, [0, 0, 0], wait, False),
+            pulse(quarter, 0.0, [k, 0, 0], 0.0, True),
+        ]
+    )
+    moving, resting = (phase_graph_signal(sequence, one_voxel(diffusion=d))[0, 0] for d in (1e-9, 0.0))
+    np.testing.assert_allclose(moving / resting, np.exp(-((2 * np.pi * k) ** 2) * wait * 1e-9), rtol=1e-12)
+
+
+def test_isochromats_refuse_diffusion(make_voxels, sequence):
+    with pytest.raises(ValueError, match="diffusion must be 0"):
+        isochromat_signal(sequence, make_voxels(diffusion=1e-9))

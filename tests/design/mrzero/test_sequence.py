@@ -86,3 +86,19 @@ def test_bad_sequences(change, message):
 def test_bad_objects(change, message):
     with pytest.raises(ValueError, match=message):
         Voxels(**{**VOXELS, **change})
+
+
+def test_maps_become_voxels_row_by_row():
+    density = np.array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]])
+    t1 = np.arange(1.0, 7.0).reshape(2, 3)
+    coils = np.stack([density, 1j * density])
+    space = {"fov": (0.2, 0.6), "slice_thickness": 5e-3}
+    voxels = Voxels.from_maps(density, t1, 0.1, **space, coil_sensitivities=coils)
+    np.testing.assert_allclose(voxels.position, [[0, -0.1, 0], [0.2, -0.1, 0], [-0.2, 0, 0]], atol=1e-15)
+    np.testing.assert_allclose(voxels.size, [0.2, 0.1, 5e-3])
+    np.testing.assert_array_equal(voxels.t1, [2, 3, 4])
+    np.testing.assert_array_equal(voxels.coil_sensitivities, [[1, 2, 3], [1j, 2j, 3j]])
+    with pytest.raises(ValueError, match=r"t2 has shape \(3,\); give one number or shape \(2, 3\)"):
+        Voxels.from_maps(density, t1, [0.1] * 3, **space)
+    with pytest.raises(ValueError, match="nothing to image"):
+        Voxels.from_maps(0 * density, t1, 0.1, **space)
