@@ -46,7 +46,8 @@ def export_imaging_sequence(
     distances become one ADC, whose samples lie at the ends of the events: on a flat gradient where moments
     are equal, else on sampled gradients. Slice gradients and ramps take their time from the events beside
     them, whose moments make up for them, so that the moments at all pulse centres and samples are those of
-    the sequence. Events that become too short for their moments take time from their neighbours.
+    the sequence. Events that become too short for their moments take time from their neighbours; in events
+    of more than 10 ms gradients are on at the start only.
 
     Times are rounded: pulse centres to the block raster, the middle of every readout to the RF raster, dwell
     times to the ADC raster. A negative flip angle becomes a positive one with half a turn more phase. Phases

@@ -3,7 +3,7 @@
 Moments count at two kinds of instants only: the centres of pulses, and samples. Between two of them the
 moment of the sequence must be played, less what the gradients of the pulse and the readout at both sides
 add. An event keeps its time where it can; one that loses time to a pulse or a ramp, or is too short, takes
-it from its neighbours.
+it from its neighbours. In a long event, gradients are on at its start only.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from design.pulseq.gradients import Trapezoid, gentlest_trapezoid, least_steps, 
 from design.pulseq.imaging_readout import NO_MOMENT, ImagingReadout, find_runs, plan_readout
 from design.pulseq.scanner import Scanner
 from epgbloch.constants import GAMMA_BAR
+
+_LONGEST_GRADIENT = 10e-3
+"""Gradients of longer events end after this time [s], or twice the least time that they need."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,10 +185,17 @@ class _Plan:
                 raise self._too_short(n, events, following, moments[0], end - start)
             bounds = np.array([start, end])
         for moment, length in zip(moments, np.diff(bounds), strict=True):
-            if length:
-                shapes = [shape and shape[0] for shape in self._shapes(moment, length)]
-                duration = round(float(length) * self.scanner.block_raster, 12)
-                self.blocks.append(ImagingGradients(duration, moment, *shapes))
+            least = self._steps(moment)
+            longest = max(2 * least, round(_LONGEST_GRADIENT / self.scanner.block_raster))
+            played = min(int(length), longest) if least else 0
+            self._add_gradients(moment, played)
+            self._add_gradients(np.zeros(3), int(length) - played)
+
+    def _add_gradients(self, moment: NDArray[np.float64], length: int) -> None:
+        if length:
+            shapes = [shape and shape[0] for shape in self._shapes(moment, length)]
+            duration = round(length * self.scanner.block_raster, 12)
+            self.blocks.append(ImagingGradients(duration, moment, *shapes))
 
     @property
     def _limits(self) -> tuple[float, float, float]:

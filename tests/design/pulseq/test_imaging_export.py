@@ -109,6 +109,20 @@ def test_waits_stay_waits(write):
     assert not moments.gradient(origin + 6e-3 + N * 2e-5 + np.linspace(0.2e-3, 4.9e-3, 20)).any()
 
 
+@pytest.mark.parametrize(("moment", "time"), [(400.0, 10e-3), (-18000.0, 30e-3)])
+def test_gradients_of_long_events_end_early(write, moment, time):
+    """After 10 ms, or twice the least time: 15 ms at the largest amplitude."""
+    sequence = ImagingSequence(
+        [0.5], [0.0], [2 + N], [[0, 0, moment], *[[STEP, 0, 0]] * N, [0, 0, 0]],
+        [0.2, *[2e-5] * N, 3e-3], [False, *[True] * N, False],
+    )  # fmt: skip
+    blocks = read_blocks(write(sequence))
+    centre = played_pulses(blocks)[0].center
+    on = Moments(blocks).gradient(centre + np.arange(1e-3, 0.1985, 1e-4))[:, 2] != 0
+    assert on.sum() * 1e-4 == pytest.approx(time, abs=1.5e-3)
+    assert on[: on.sum()].all()
+
+
 def random_sequence(rng):
     """Events of any moments and times off the rasters, and samples on no line."""
     repetitions = []
