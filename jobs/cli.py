@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jobs import cli_design, cli_dictionary, cli_report
+from jobs import cli_design, cli_dictionary, cli_mrzero, cli_report
 from jobs.cli_options import (
     CONTEXT,
     DEBUG,
@@ -67,6 +67,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_dictionary.app, name="dictionary")
 app.add_typer(cli_design.app, name="design")
+app.add_typer(cli_mrzero.app, name="mrzero")
 
 
 def main() -> None:
