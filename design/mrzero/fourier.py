@@ -1,4 +1,4 @@
-"""Where Cartesian samples belong, and the non-uniform FFT with its gradients."""
+"""Where Cartesian samples belong, and non-uniform FFTs, differentiable by values and angles."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def angles_of(places: tf.Tensor, grid: ImageGrid) -> tf.Tensor:
 
 
 def type_1(samples: tf.Tensor, angles: tf.Tensor, grid: ImageGrid) -> tf.Tensor:
-    """Return sum_n s_n exp(i (x_n column + y_n row)), pixels counted from the centre, differentiable by both."""
+    """Return sum_n s_n exp(i (x_n column + y_n row)) for pixels counted from the centre."""
 
     @tf.custom_gradient
     def transform(samples: tf.Tensor, angles: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
@@ -80,7 +80,7 @@ def type_1(samples: tf.Tensor, angles: tf.Tensor, grid: ImageGrid) -> tf.Tensor:
 
 
 def type_2(images: tf.Tensor, angles: tf.Tensor, grid: ImageGrid) -> tf.Tensor:
-    """Return the sum over pixels of image exp(-i (x_n column + y_n row)), likewise: the adjoint of `type_1`."""
+    """Return the sum over pixels of image exp(-i (x_n column + y_n row)), the adjoint of `type_1`."""
 
     @tf.custom_gradient
     def transform(images: tf.Tensor, angles: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
