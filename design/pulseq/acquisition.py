@@ -32,6 +32,35 @@ _MAX_DWELL = 1e-3
 """Where the search for a feasible dwell time ends [s]."""
 
 
+def broken_limit(scanner: Scanner, amplitude: float, slew: float, deviation: float) -> tuple[str, str] | None:
+    """Name of the limit that sampled gradients break, and how; None where they break none.
+
+    Parameters
+    ----------
+    scanner : Scanner
+        What plays them.
+    amplitude, slew : float
+        Largest gradient [Hz/m] and slew rate [Hz/m/s].
+    deviation : float
+        Largest distance from the requested positions, in steps of k-space.
+    """
+    for name, value, limit, unit in (
+        ("readout gradient", amplitude / GAMMA_BAR * 1e3, scanner.max_gradient * 1e3, "mT/m"),
+        ("slew rate", slew / GAMMA_BAR, scanner.max_slew, "T/m/s"),
+        ("trajectory error", deviation, TRAJECTORY_TOLERANCE, "steps of k-space"),
+    ):
+        if value > limit * (1 + _ROUNDING):
+            return name, f"{name}={value:.4g} {unit} exceeds {limit:.4g} {unit}"
+    return None
+
+
+def sampled_ramps(positions: NDArray[np.float64], dwell: float, scanner: Scanner) -> tuple[int, int]:
+    """Raster steps of the ramps before and after sampled gradients through `positions` [1/m]."""
+    first, last = np.linalg.norm(end_gradients(positions, dwell), axis=-1).max(axis=-1)
+    raster, slew = scanner.gradient_raster, _RAMP_SLEW * scanner.max_slew_rate
+    return ramp_steps(first, slew, raster), ramp_steps(last, slew, raster)
+
+
 @dataclass(frozen=True, eq=False)
 class Acquisition:
     """The block of the readout. Times are seconds from its start.
@@ -62,12 +91,7 @@ class Acquisition:
         if self.readout.is_straight:
             strongest = np.linalg.norm(self.readout.straight_gradients, axis=1).max()
             return (ramp_steps(strongest, max_slew, raster),) * 2
-        first, last = np.linalg.norm(end_gradients(self.readout.positions, self.readout.dwell), axis=-1).max(
-            axis=-1
-        )
-        return ramp_steps(first, _RAMP_SLEW * max_slew, raster), ramp_steps(
-            last, _RAMP_SLEW * max_slew, raster
-        )
+        return sampled_ramps(self.readout.positions, self.readout.dwell, self.scanner)
 
     @cached_property
     def adc_start(self) -> float:
@@ -188,14 +212,7 @@ class Acquisition:
             amplitude = max(np.linalg.norm(waveforms.samples, axis=-1).max() for waveforms in played)
             slew = max(waveforms.slew for waveforms in played)
             deviation = max(waveforms.deviation for waveforms in played) / self.readout.step
-        for name, value, limit, unit in (
-            ("readout gradient", amplitude / GAMMA_BAR * 1e3, scanner.max_gradient * 1e3, "mT/m"),
-            ("slew rate", slew / GAMMA_BAR, scanner.max_slew, "T/m/s"),
-            ("trajectory error", deviation, TRAJECTORY_TOLERANCE, "steps of k-space"),
-        ):
-            if value > limit * (1 + _ROUNDING):
-                return name, f"{name}={value:.4g} {unit} exceeds {limit:.4g} {unit}"
-        return None
+        return broken_limit(scanner, amplitude, slew, deviation)
 
     def _nearest_dwell(self) -> float | None:
         """Shortest feasible dwell time above this one [s], by doubling and bisection."""

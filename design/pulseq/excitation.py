@@ -25,7 +25,8 @@ class Excitation:
     Parameters
     ----------
     pulse : RFPulse
-        Slice-selective pulse on the RF raster, as from `pulse_on_raster`.
+        Pulse on the RF raster: slice-selective, as from `pulse_on_raster`, or without slice, whose gradient
+        is 0.
     scanner : Scanner
         What plays it.
     """

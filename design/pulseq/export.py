@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from design.pulseq.repetition import MinimumTimes
 from design.pulseq.scanner import Scanner
 from design.pulseq.timing import Timing, plan_timing
 from design.pulseq.train import build_train
+from design.pulseq.writing import checked_target, complete, write_file
 from epgbloch import Sequence
 from epgbloch._files import replacing
 
@@ -96,26 +96,13 @@ def export_pulseq(
     OSError
         If the files cannot be written.
     """
-    target = Path(path)
-    if target.suffix != ".seq":
-        raise ValueError(f"path={str(path)!r} must end in .seq")
     timing = plan_timing(sequence, readout, scanner, spoiler_cycles=spoiler_cycles, inversion=inversion)
     entries = {**_definitions(timing), "Name": name, **(definitions or {})}
-    for key, value in entries.items():
-        if not key or any(word.split() != [word] for word in (key, value) if isinstance(word, str)):
-            raise ValueError(f"definition {key!r}: {value!r} must be words without spaces, or numbers")
+    target = checked_target(path, entries)
     train = build_train(timing)
-    for key, value in entries.items():
-        train.set_definition(key, value)
-    is_ok, errors = train.check_timing()
-    if not is_ok:
-        raise RuntimeError(f"pypulseq finds {len(errors)} faults in the timing, first {errors[0]}")
+    complete(train, entries)
     report = train.test_report()
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder) / "train.seq"
-        train.write(str(written), check_timing=False)  # just checked
-        with replacing(target) as temporary:
-            temporary.write_bytes(written.read_bytes())
+    write_file(train, target)
     report_path = target.with_suffix(".txt")
     with replacing(report_path) as temporary:
         temporary.write_text(report, encoding="utf-8")

@@ -55,6 +55,30 @@ def shortest_trapezoid(area: float, max_amplitude: float, max_slew: float, raste
     return Trapezoid(round(n_rise * raster, 12), round(n_flat * raster, 12))
 
 
+def gentlest_trapezoid(
+    area: float, n_steps: int, max_amplitude: float, max_slew: float, raster: float
+) -> tuple[Trapezoid, float]:
+    """Return the trapezoid of `area` [1/m] in `n_steps` raster steps that stays farthest below the limits.
+
+    Also returned is the largest part of a limit that it takes: above 1, it cannot be played.
+    """
+    if n_steps < 2:
+        return Trapezoid(raster, 0.0), np.inf
+    rise = raster * np.arange(1, n_steps // 2 + 1)
+    amplitude = abs(area) / (n_steps * raster - rise)
+    part = np.maximum(amplitude / max_amplitude, amplitude / rise / max_slew)
+    i = int(np.argmin(part))
+    return Trapezoid(round(rise[i], 12), round(n_steps * raster - 2 * rise[i], 12)), float(part[i])
+
+
+def least_steps(area: float, max_amplitude: float, max_slew: float, raster: float) -> int:
+    """Least number of raster steps that hold a trapezoid of `area` [1/m]."""
+    n_steps = round(shortest_trapezoid(area, max_amplitude, max_slew, raster).duration / raster)
+    while gentlest_trapezoid(area, n_steps - 1, max_amplitude, max_slew, raster)[1] <= 1 + _ROUNDING:
+        n_steps -= 1
+    return n_steps
+
+
 def ramp_steps(amplitude: float, max_slew: float, raster: float) -> int:
     """Number of raster steps of a ramp to `amplitude`, at least 1."""
     return max(1, int(np.ceil(abs(amplitude) / max_slew / raster - _ROUNDING)))
@@ -62,19 +86,19 @@ def ramp_steps(amplitude: float, max_slew: float, raster: float) -> int:
 
 @dataclass(frozen=True)
 class Waveforms:
-    """In-plane gradients through given positions, sampled in the middle of raster steps, zero at both ends.
+    """Gradients through given positions, sampled in the middle of raster steps, zero at both ends.
 
     Between samples, and from the zeros at the ends to the first and last one, gradients are linear: this is
     how Pulseq defines sampled gradients.
 
     Parameters
     ----------
-    samples : ndarray, shape (n_readouts, n_steps, 2), float64
-        Amplitudes (x, y) [Hz/m].
-    before, area : ndarray, shape (n_readouts, 2), float64
+    samples : ndarray, shape (n_readouts, n_steps, n_axes), float64
+        Amplitudes [Hz/m].
+    before, area : ndarray, shape (n_readouts, n_axes), float64
         Area [1/m] from the start to the first position, and of the whole.
     slew : float
-        Largest slew rate, of both axes together [Hz/m/s].
+        Largest slew rate, of all axes together [Hz/m/s].
     deviation : float
         Largest distance between played and requested positions [1/m].
     """
@@ -87,7 +111,7 @@ class Waveforms:
 
 
 def end_gradients(positions: NDArray[np.float64], dwell: float) -> NDArray[np.float64]:
-    """Gradients [Hz/m] at the first and the last position, shape (2, n_readouts, 2)."""
+    """Gradients [Hz/m] at the first and the last position, shape (2, n_readouts, n_axes)."""
     spline = CubicSpline(dwell * np.arange(positions.shape[1]), positions, axis=1)
     return np.stack([spline(spline.x[i], 1) for i in (0, -1)])
 
@@ -110,7 +134,7 @@ def waveforms_through(
 
     Parameters
     ----------
-    positions : ndarray, shape (n_readouts, n_samples, 2), float64
+    positions : ndarray, shape (n_readouts, n_samples, n_axes), float64
         Positions [1/m].
     dwell, start, raster : float
         Times [s].
@@ -119,7 +143,7 @@ def waveforms_through(
     n_ramps : tuple of int
         Raster steps of the ramps up and down.
     """
-    n_readouts, n_samples = positions.shape[:2]
+    n_readouts, n_samples, n_axes = positions.shape
     k = positions.swapaxes(0, 1).reshape(n_samples, -1)
     times = start + dwell * np.arange(n_samples)
     spline = CubicSpline(times, k, axis=0)
@@ -141,17 +165,17 @@ def waveforms_through(
     values = np.concatenate([np.zeros((1, k.shape[1])), samples, np.zeros((1, k.shape[1]))])
     played = _area(knots, values, np.append(times, end))
     return Waveforms(
-        samples.reshape(n_steps, n_readouts, 2).swapaxes(0, 1),
-        played[0].reshape(n_readouts, 2),
-        played[-1].reshape(n_readouts, 2),
-        _largest(np.diff(values, axis=0) / np.diff(knots)[:, None]),
-        _largest(played[:-1] - played[0] - (k - k[0])),
+        samples.reshape(n_steps, n_readouts, n_axes).swapaxes(0, 1),
+        played[0].reshape(n_readouts, n_axes),
+        played[-1].reshape(n_readouts, n_axes),
+        _largest(np.diff(values, axis=0) / np.diff(knots)[:, None], n_axes),
+        _largest(played[:-1] - played[0] - (k - k[0]), n_axes),
     )
 
 
-def _largest(columns: NDArray[np.float64]) -> float:
-    """Largest length of the vectors (x, y) in neighbouring columns."""
-    return float(np.linalg.norm(columns.reshape(len(columns), -1, 2), axis=-1).max())
+def _largest(columns: NDArray[np.float64], n_axes: int) -> float:
+    """Largest length of the vectors in neighbouring columns."""
+    return float(np.linalg.norm(columns.reshape(len(columns), -1, n_axes), axis=-1).max())
 
 
 def _area(

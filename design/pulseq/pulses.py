@@ -83,6 +83,11 @@ def is_inversion(pulse: PlayedPulse) -> bool:
         return event.use == "inversion"
     if _INVERSION[0] <= pulse.flip_angle <= _INVERSION[1]:
         return True
+    return is_adiabatic(event)
+
+
+def is_adiabatic(event: RFEvent) -> bool:
+    """Whether the phase of a pulse sweeps, and its magnitude alone would turn by 150 degrees or more."""
     strongest = event.samples[np.argmax(np.abs(event.samples))]
     turned = event.samples * np.conj(strongest)
     # Lobes of a sinc have opposite signs; other phases come from a sweep of the frequency.
