@@ -153,8 +153,8 @@ def test_networks_and_variables_are_trained_in_turn():
     found = optimise(loss, initial, phases, **options)
     assert found.losses[-5:].mean() < found.losses[:5].mean()
     assert all(not np.array_equal(a, b) for a, b in zip(start, network.get_weights(), strict=True))
-    # one tensor for each phase that does not train it, one for each step that does
-    assert len(seen) == 3 * (1 + 3)
+    # one array for each phase that does not train it, one tensor for each step that does
+    assert [tf.is_tensor(value) for value in seen] == [False, True, True, True] * 3
     assert set(found.metrics) == {"scale"}
     assert found.recorded_iterations.tolist() == list(range(0, 39, 4))
     assert np.all(np.diff(found.recorded["scale"], axis=0)[:2] == 0)
@@ -383,11 +383,11 @@ def test_encoding_is_learnt_from_an_image():
 
     def loss(values):
         cycles = tf.matmul(values["k"], places, transpose_b=True)
-        matrix = tf.exp(tf.complex(0.0, -2 * np.pi) * tf.cast(cycles, tf.complex64))
+        matrix = tf.complex(tf.cos(2 * np.pi * cycles), -tf.sin(2 * np.pi * cycles))
         signal = tf.linalg.matvec(matrix, image.ravel())[tf.newaxis]
         return image_error(adjoint(signal, values["k"], grid)[0], image)
 
     start = loss({"k": 0.8 * full})
-    found = optimise(loss, {"k": 0.8 * full}, Phase({"k": 0.5}, 40))
+    found = optimise(loss, {"k": 0.8 * full}, Phase({"k": 0.5}, 60))
     assert start > 40
     assert found.loss < 0.1 * start
