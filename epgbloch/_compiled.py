@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 
 
-def forget_outdated(folder: Path) -> None:
+def forget_outdated(folder: Path, *others: Path) -> None:
     """Remove numba's compiled code of a package if one of its sources has changed.
 
     numba notices changes of the file that defines a function, but not of those whose functions it inlined.
+    others : files elsewhere whose functions are inlined.
     Where the package cannot be written to, nothing changes without an installation, which touches all files.
     """
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
+    sources = (*sorted(folder.glob("*.py")), *others)
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     cache = folder / "__pycache__"
     stamp = cache / "sources.sha256"
     try:

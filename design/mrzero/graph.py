@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from design.mrzero.kernels import graph as kernels
 from design.mrzero.sequence import ImagingSequence
@@ -19,7 +20,7 @@ _SAME = 1e-6
 """States merge when they differ by less than this part of the largest moment, or duration, of an event."""
 _GROUPS = 4, 4
 """Representative voxels: means of voxels with similar T2 and, within these, with similar B1."""
-_CAUTION = 3.0
+_CAUTION = 6.0
 """The error counts this many times as large as for the representatives: voxels of a group differ, and states
 that are dropped because they seem to matter little are more often those that matter more."""
 _MOST_STATES = 4_000_000
@@ -120,8 +121,7 @@ def _spectrum(voxels: Voxels) -> RealArray:
         np.add.at(image, (index[:, 2], index[:, 1], index[:, 0]), coil)
         power += np.abs(np.fft.fftn(image)) ** 2
     # off-resonance and neighbouring cells blur what a state emits
-    for axis in range(3):
-        power = np.maximum(power, np.maximum(np.roll(power, 1, axis), np.roll(power, -1, axis)))
+    power = uniform_filter(power, 3, mode="wrap")
     total = (np.abs(weight) ** 2).sum() * power.size
     return np.maximum(power * power.size / total, 1e-3)
 

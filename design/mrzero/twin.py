@@ -105,7 +105,7 @@ class Twin:
     Endres et al. 2024, Magn Reson Med 92:1189, doi 10.1002/mrm.30055.
     """
 
-    def __init__(self, voxels: Voxels, *, tolerance: float = 5e-4, n_threads: int | None = None) -> None:
+    def __init__(self, voxels: Voxels, *, tolerance: float = 1e-3, n_threads: int | None = None) -> None:
         if not 1e-6 <= tolerance <= 0.1:
             raise ValueError(f"tolerance={tolerance:g} must lie in 1e-6 to 0.1")
         if n_threads is not None:

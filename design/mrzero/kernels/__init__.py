@@ -3,5 +3,6 @@
 from pathlib import Path
 
 from epgbloch._compiled import forget_outdated
+from epgbloch.kernels import lanes
 
-forget_outdated(Path(__file__).parent)
+forget_outdated(Path(__file__).parent, Path(lanes.__file__))
