@@ -1,4 +1,4 @@
-"""Where Cartesian samples belong, and the non-uniform FFT with its gradients."""
+"""Where Cartesian samples belong, and non-uniform FFTs, differentiable by values and angles."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from design.mrzero.image_grid import ImageGrid
 
+Array = NDArray[Any]
+
 _ON_GRID = 1e-2
 """How far a Cartesian sample may lie from its place [steps of the grid]; its phase errs by up to 0.03 rad."""
-_ERROR = 1e-6
-"""Relative error of the NUFFT; single precision allows no less."""
+_OPTIONS: dict[str, Any] = {"eps": 1e-6, "nthreads": 1}
+"""Single precision allows no smaller error; with one thread, results are the same to the last bit."""
 
 
 def cartesian_order(places: NDArray[np.float32], grid: ImageGrid) -> NDArray[np.intp]:
@@ -51,26 +53,65 @@ def cartesian_order(places: NDArray[np.float32], grid: ImageGrid) -> NDArray[np.
     return np.argsort(point)
 
 
-def type_1(samples: tf.Tensor, x: tf.Tensor, y: tf.Tensor, grid: ImageGrid) -> tf.Tensor:
-    """sum_n s_n exp(i (x_n i + y_n j)) at pixels (i, j) from the centre, with gradients by s, x and y."""
-    # one thread: results do not depend on the order of sums
-    options = {"eps": _ERROR, "nthreads": 1}
+def angles_of(places: tf.Tensor, grid: ImageGrid) -> tf.Tensor:
+    """Return the angles per pixel of k, shape (n_samples, 2): x, y in -pi to pi."""
+    pixel = np.array([grid.fov[1] / grid.shape[1], grid.fov[0] / grid.shape[0]])
+    cycles = tf.cast(places, tf.float64) * pixel
+    return tf.cast(2 * np.pi * (cycles - tf.round(cycles)), tf.float32)
+
+
+def type_1(samples: tf.Tensor, angles: tf.Tensor, grid: ImageGrid) -> tf.Tensor:
+    """Return sum_n s_n exp(i (x_n column + y_n row)) for pixels counted from the centre."""
 
     @tf.custom_gradient
-    def transform(samples: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
-        values, points = samples.numpy(), (y.numpy(), x.numpy())
-        images = finufft.nufft2d1(*points, values, grid.shape, isign=1, **options)
+    def transform(samples: tf.Tensor, angles: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+        values, points = samples.numpy(), angles.numpy()
 
         def gradient(cotangent: tf.Tensor) -> list[tf.Tensor]:
             g = cotangent.numpy()
-            row, column = (np.arange(n, dtype=np.float32) - n // 2 for n in grid.shape)
-            stacked = np.stack([g, g * column, g * row[:, np.newaxis]])
-            flat = np.ascontiguousarray(stacked.reshape(-1, *grid.shape))
-            back = finufft.nufft2d2(*points, flat, isign=-1, **options).reshape(3, *values.shape)
-            # d image = sum_n i (i dx_n + j dy_n) s_n exp(...), and dL = Re(conj(g) d image)
-            slopes = np.real(1j * values * back[1:].conj()).sum(axis=1)
-            return [tf.constant(back[0]), tf.constant(slopes[0]), tf.constant(slopes[1])]
+            by_samples, *moments = _to_samples(np.stack([g, *_times_pixel(g)]), points)
+            # d image = sum_n i (column dx_n + row dy_n) s_n exp(...), and dL = Re(conj(g) d image)
+            slopes = [np.real(1j * values * m.conj()).sum(axis=0) for m in moments]
+            return [tf.constant(by_samples), tf.constant(np.stack(slopes, axis=1))]
 
-        return tf.constant(images), gradient
+        return tf.constant(_to_pixels(values, points, grid)), gradient
 
-    return transform(samples, x, y)
+    return transform(samples, angles)
+
+
+def type_2(images: tf.Tensor, angles: tf.Tensor, grid: ImageGrid) -> tf.Tensor:
+    """Return the sum over pixels of image exp(-i (x_n column + y_n row)), the adjoint of `type_1`."""
+
+    @tf.custom_gradient
+    def transform(images: tf.Tensor, angles: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
+        values, points = images.numpy(), angles.numpy()
+
+        def gradient(cotangent: tf.Tensor) -> list[tf.Tensor]:
+            g = cotangent.numpy()
+            moments = _to_samples(np.stack(_times_pixel(values)), points)
+            slopes = [np.real(-1j * g.conj() * m).sum(axis=0) for m in moments]
+            return [tf.constant(_to_pixels(g, points, grid)), tf.constant(np.stack(slopes, axis=1))]
+
+        return tf.constant(_to_samples(values, points)), gradient
+
+    return transform(images, angles)
+
+
+def _to_pixels(samples: Array, angles: Array, grid: ImageGrid) -> Array:
+    x, y = (np.ascontiguousarray(angle) for angle in angles.T)
+    images: Array = finufft.nufft2d1(y, x, samples, grid.shape, isign=1, **_OPTIONS)
+    return images
+
+
+def _to_samples(images: Array, angles: Array) -> Array:
+    """Transform images, shape (..., ny, nx)."""
+    x, y = (np.ascontiguousarray(angle) for angle in angles.T)
+    flat = np.ascontiguousarray(images.reshape(-1, *images.shape[-2:]))
+    samples: Array = finufft.nufft2d2(y, x, flat, isign=-1, **_OPTIONS)
+    return samples.reshape(*images.shape[:-2], -1)
+
+
+def _times_pixel(images: Array) -> tuple[Array, Array]:
+    """Images times column and row, from the centre."""
+    row, column = (np.arange(n, dtype=np.float32) - n // 2 for n in images.shape[-2:])
+    return images * column, images * row[:, np.newaxis]

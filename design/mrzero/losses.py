@@ -231,6 +231,14 @@ def _real(value: Any) -> tf.Tensor:
     return tf.cast(tf.convert_to_tensor(value), tf.float32)
 
 
+def _complex(value: tf.Tensor) -> tf.Tensor:
+    if value.dtype.is_complex:
+        return tf.cast(value, tf.complex64)
+    # the gradient of tf.cast would warn of the imaginary part that it drops
+    real = _real(value)
+    return tf.complex(real, tf.zeros_like(real))
+
+
 def _positive_sum(value: tf.Tensor, name: str) -> tf.Tensor:
     total = tf.reduce_sum(value)
     if not total > 0:
@@ -246,7 +254,9 @@ def _pair(image: Any, target: Any) -> tuple[tf.Tensor, tf.Tensor]:
             f"the image has shape {tuple(image.shape)}, its target or mask {tuple(target.shape)}; both must "
             "be equal"
         )
-    dtype = tf.complex64 if image.dtype.is_complex or target.dtype.is_complex else tf.float32
-    image, target = tf.cast(image, dtype), tf.cast(target, dtype)
+    if image.dtype.is_complex or target.dtype.is_complex:
+        image, target = _complex(image), _complex(target)
+    else:
+        image, target = _real(image), _real(target)
     _positive_sum(tf.abs(target), "the target or mask")
     return image, target

@@ -55,10 +55,11 @@ def optimise(
     Parameters
     ----------
     loss : callable
-        Called as loss({name: tf.Tensor}), with data as loss({name: tf.Tensor}, indices); returns a real
-        scalar, or that and {name of a metric: scalar}. Variables that a phase does not train are the same
-        tensor objects all through it, so that what depends on them alone can be kept. Networks are not
-        passed: call them. It must be deterministic for runs to be repeatable.
+        Called as loss({name: value}), with data as loss({name: value}, indices); returns a real scalar, or
+        that and {name of a metric: scalar}. The values of variables that are trained are tensors. Others are
+        NumPy arrays, constants to `tf_twin.signals`, and the same objects all through a phase, so that what
+        depends on them alone can be kept. Networks are not passed: call them. It must be deterministic for
+        runs to be repeatable.
     initial : mapping of str to array_like
         First values of the variables; they are float32.
     phases : Phase or sequence of Phase

@@ -55,7 +55,7 @@ class Run:
         self._recorded: dict[int, Arrays] = {}
         self._best: dict[str, list[NDArray[Any]]] = {}
         self._least = np.inf
-        self._constants: tuple[tuple[int, int], dict[str, tf.Tensor]] = ((-1, -1), {})
+        self._constants: tuple[tuple[int, int], Arrays] = ((-1, -1), {})
         self._before: dict[str, list[NDArray[Any]]] = {}
 
     def advance(self, n: int) -> None:
@@ -128,9 +128,13 @@ class Run:
         rates = self._settings.phases[place].learning_rate
         batch = self._batch(index)
         if self._constants[0] != (restart, place):
-            fixed = {name: self._tensor(name) for name in self._arrays if name not in rates}
+            fixed = {name: value for name, value in self._values().items() if name not in rates}
             self._constants = (restart, place), fixed
-        moving = {name: self._tensor(name) for name in self._arrays if name in rates}
+        moving = {
+            name: tf.convert_to_tensor(self._groups[name].variables[0].value)
+            for name in self._arrays
+            if name in rates
+        }
         with tf.GradientTape() as tape:
             tape.watch(moving)
             try:
@@ -167,9 +171,9 @@ class Run:
             )
 
     def _evaluate(
-        self, tensors: dict[str, tf.Tensor], batch: NDArray[np.int64] | None
+        self, values: dict[str, Any], batch: NDArray[np.int64] | None
     ) -> tuple[tf.Tensor, dict[str, float]]:
-        ordered = {name: tensors[name] for name in self._arrays}
+        ordered = {name: values[name] for name in self._arrays}
         returned = self._loss(ordered) if batch is None else self._loss(ordered, batch)
         loss, metrics = returned if isinstance(returned, tuple) else (returned, {})
         loss = tf.convert_to_tensor(loss)
@@ -233,7 +237,7 @@ class Run:
             now = group.values()
             group.set(before)
             with contextlib.suppress(ValueError):
-                loss, _ = self._evaluate({n: self._tensor(n) for n in self._arrays}, batch)
+                loss, _ = self._evaluate(self._values(), batch)
                 if np.isfinite(float(loss)):
                     found.append(name)
             group.set(now)
@@ -251,9 +255,6 @@ class Run:
             cause = f"after the last steps of {' and '.join(moved)}; lower their learning rates"
         best = {name: values[0] for name, values in self._best.items() if name in self._arrays}
         return DivergenceError(f"{where}: {what}, {cause}", variables=names, iteration=index, best=best)
-
-    def _tensor(self, name: str) -> tf.Tensor:
-        return tf.convert_to_tensor(self._groups[name].variables[0].value)
 
     def _values(self) -> Arrays:
         return {name: self._groups[name].values()[0] for name in self._arrays}

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from design.mrzero.fourier import cartesian_order, type_1
+from design.mrzero.fourier import angles_of, cartesian_order, type_1, type_2
 from design.mrzero.image_grid import ImageGrid
 from design.mrzero.reconstruction_inputs import coils_of, combined, samples_of, weighted
 from design.mrzero.sequence import ImagingSequence
@@ -128,22 +128,20 @@ def iterative_adjoint(
     """
     require_count("n_iterations", n_iterations)
     samples, places = samples_of(signal, k)
-    rows, columns = _phases(places, grid)
+    angles = angles_of(places, grid)
     coils = None if coil_sensitivities is None else coils_of(coil_sensitivities, samples.shape[0], grid.shape)
 
-    def encode(image: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        images = image if coils is None else coils * image
-        # sum over x first, for all y, then over y; the conjugate is taken once, at the end
-        return tf.math.conj(tf.reduce_sum(rows * tf.matmul(columns, images, adjoint_b=True), axis=-1))
+    def encode(image: tf.Tensor, angles: tf.Tensor) -> tf.Tensor:
+        return type_2(image if coils is None else coils * image, angles, grid)
 
-    def decode(samples: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        images = _adjoint(samples, rows, columns)
+    def decode(samples: tf.Tensor, angles: tf.Tensor) -> tf.Tensor:
+        images = type_1(samples, angles, grid)
         return images if coils is None else tf.reduce_sum(tf.math.conj(coils) * images, axis=0)
 
     if step is None:
-        fixed = tf.stop_gradient(rows), tf.stop_gradient(columns)
+        fixed = tf.stop_gradient(angles)
         shape = grid.shape if coils is not None else (1, *grid.shape)
-        factor = 1 / _largest_eigenvalue(lambda x: decode(encode(x, *fixed), *fixed), shape)
+        factor = 1 / _largest_eigenvalue(lambda x: decode(encode(x, fixed), fixed), shape)
     else:
         factor = tf.constant(positive_number("step", step, ""), tf.float32)
     factor = tf.cast(factor, tf.complex64)
@@ -151,8 +149,8 @@ def iterative_adjoint(
     difference = -samples
     differences = [difference]
     for _ in range(n_iterations):
-        image -= factor * decode(difference, rows, columns)
-        difference = encode(image, rows, columns) - samples
+        image -= factor * decode(difference, angles)
+        difference = encode(image, angles) - samples
         differences.append(difference)
     norms = tf.sqrt(tf.reduce_sum(tf.math.square(tf.abs(tf.stop_gradient(differences))), axis=(1, 2)))
     return Iterated(image, tf.math.divide_no_nan(norms, norms[0]))
@@ -221,10 +219,7 @@ def nufft(
         If shapes do not fit together.
     """
     samples, places = samples_of(signal, k)
-    pixel = np.array([grid.fov[1] / grid.shape[1], grid.fov[0] / grid.shape[0]])
-    cycles = tf.cast(places, tf.float64) * pixel  # per pixel, x and y
-    angles = tf.cast(2 * np.pi * (cycles - tf.round(cycles)), tf.float32)
-    images = type_1(weighted(samples, density, grid), angles[:, 0], angles[:, 1], grid)
+    images = type_1(weighted(samples, density, grid), angles_of(places, grid), grid)
     return combined(images, coil_sensitivities)
 
 

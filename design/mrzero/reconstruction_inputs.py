@@ -26,10 +26,10 @@ def weighted(samples: tf.Tensor, density: Any, grid: ImageGrid) -> tf.Tensor:
     """Samples times the area of k-space of each; that of a Cartesian sample unless given."""
     if density is None:
         return samples / grid.n_pixels
-    weights = tf.cast(tf.convert_to_tensor(density), tf.complex64)
+    weights = tf.cast(tf.convert_to_tensor(density), tf.float32)
     if weights.shape != samples.shape[1:]:
         raise ValueError(f"density has shape {tuple(weights.shape)}; it must be ({samples.shape[1]},)")
-    return samples * weights
+    return samples * _complex(weights)
 
 
 def coils_of(coil_sensitivities: Any, n_coils: int, grid_shape: tuple[int, ...]) -> tf.Tensor:
@@ -51,4 +51,9 @@ def combined(images: tf.Tensor, coil_sensitivities: Any) -> tf.Tensor:
     coils = coils_of(coil_sensitivities, n_coils, tuple(shape))
     energy = tf.reduce_sum(tf.math.square(tf.abs(coils)), axis=0)
     total = tf.reduce_sum(tf.math.conj(coils) * images, axis=-3)
-    return total * tf.cast(tf.math.reciprocal_no_nan(energy), tf.complex64)
+    return total * _complex(tf.math.reciprocal_no_nan(energy))
+
+
+def _complex(real: tf.Tensor) -> tf.Tensor:
+    """Numbers as complex ones; the gradient of tf.cast would warn of the imaginary part that it drops."""
+    return tf.complex(real, tf.zeros_like(real))

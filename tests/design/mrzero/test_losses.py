@@ -104,3 +104,12 @@ def test_noise_may_differ_between_pixels():
 def test_what_cannot_be_compared_is_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         getattr(losses, name)(tf.constant(arguments[0]), *arguments[1:])
+
+
+def test_real_images_have_complex_targets(caplog):
+    value = tf.Variable(SIZE)
+    with tf.GradientTape() as tape:
+        loss = losses.l2_error(value, TARGET)
+    expected = 2 * (SIZE - TARGET.real) / np.sum(np.abs(TARGET) ** 2)
+    np.testing.assert_allclose(tape.gradient(loss, value), expected, rtol=1e-4, atol=1e-7)
+    assert not caplog.records  # TensorFlow warns of imaginary parts that it drops

@@ -165,6 +165,30 @@ def test_gradients_agree_with_finite_differences(name, coil_sensitivities):
     assert np.all(by_k[:, 2] == 0)
 
 
+@pytest.mark.parametrize("method", [adjoint, nufft])
+def test_gradients_by_density_and_coils(method, caplog):
+    signal, k = random_image(3, 40), random_k()
+    density = tf.Variable(np.linspace(0.1, 2, 40), dtype=tf.float32)
+    sensitivities = tf.Variable(coils()[:, :2], dtype=tf.complex64)
+    grid = ImageGrid((2, 6), (0.14, 0.18))
+    target = random_image(2, 6)
+
+    def loss(density, sensitivities):
+        image = method(signal, k, grid, coil_sensitivities=sensitivities, density=density)
+        return tf.math.real(tf.reduce_sum(image * target))
+
+    with tf.GradientTape() as tape:
+        value = loss(density, sensitivities)
+    by_density, by_coils = tape.gradient(value, [density, sensitivities])
+    change, turn = np.linspace(-1, 1, 40), random_image(3, 2, 6)
+    for gradient, one, other in ((by_density, change, 0), (by_coils, 0, turn)):
+        moved = [loss(density + s * 1e-2 * one, sensitivities + s * 1e-2 * other) for s in (1, -1)]
+        slope = np.sum(gradient.numpy().conj() * (turn if np.ndim(other) else change)).real
+        # rounding of float32 over the step, and its square
+        assert abs((moved[0] - moved[1]) / 2e-2 - slope) < 1e-2 * abs(slope)
+    assert not caplog.records  # TensorFlow warns of imaginary parts that it drops
+
+
 def test_fft_is_differentiable_by_the_samples():
     k = cartesian()
     signal = tf.Variable(random_image(1, len(k)), dtype=tf.complex64)
