@@ -176,7 +176,7 @@ def make_graph(
         heard = (np.abs(of_t) ** 2 * own) @ voices.weight
         emitted = heard.sum()
         lost = _lost(first, dropped, lead_t @ voices.weight, lead_z @ voices.weight)
-        if lost <= square / 4 * emitted or cut < 1e-26:
+        if lost <= square / (2 * _CAUTION**2) * emitted or cut < 1e-26:
             break
         cut /= 16
     if emitted == 0:
@@ -194,7 +194,7 @@ def make_graph(
         left[~audible] = 0
         wrong = ((np.abs(left - of_t) ** 2 * own) @ voices.weight).sum()
         error = _CAUTION * float(np.sqrt((wrong + lost) / emitted))
-        if error <= tolerance or not np.any(~keep):
+        if error <= tolerance or not worth[~keep].any():
             break
         budget *= 0.5 * (tolerance / error) ** 2
     numbers_t, numbers_z = keep_t.astype(np.int64) - 1, keep_z.astype(np.int64) - 1
