@@ -11,7 +11,7 @@ from numba import njit
 
 from design.mrzero.kernels.evolution import LANES, ROW, arrived, coefficients, damping, follow, recovered, relaxed
 from design.mrzero.kernels.rows import add_complex, load_complex, nothing, store_complex, zero
-from epgbloch.kernels.lanes import WIDTH, add, denormals_to_zero, fill, load, restore_denormals, total
+from epgbloch.kernels.lanes import WIDTH, add, denormals_to_zero, fill, hold, load, restore_denormals, total, view
 
 
 @njit(cache=True, nogil=True)
@@ -71,9 +71,9 @@ def _add_to_b(i, b, of_p, v0, h, diffusion, of_b, to, of_diffusion):
 @njit(cache=True, nogil=True)
 def _shifted(i, slope, s, v0, h, diffusion, re, im, own_re, own_im):
     """Add to the cotangent of a shift along axis s what it changes of the damping by diffusion."""
-    if i < 0 or s == 0 or s > 3:
+    if i < 0 or s > 3:
         return re, im
-    factor = load(diffusion, v0 + h) * fill(np.float32(slope[i, s - 1]))
+    factor = load(diffusion, v0 + h) * fill(np.float32(slope[3 * i + s - 1]))
     return re - factor * own_re, im - factor * own_im
 
 
@@ -97,12 +97,18 @@ def backwards(
     t, z = np.empty(n_t * ROW, np.float32), np.empty(n_z * ROW, np.float32)
     z0, rows = np.empty(n_pulses * LANES, np.float32), np.empty(7 * LANES, np.float32)
     # cotangents of the states of a pulse and of the one before
-    room_t, room_z = _most(first, 0), _most(first, 1)
+    rooms = room_t, room_z = _most(first, 0), _most(first, 1)
     bar_t, next_t = np.empty(n_sets * room_t * ROW, np.float32), np.empty(n_sets * room_t * ROW, np.float32)
     bar_z, next_z = np.empty(n_sets * room_z * ROW, np.float32), np.empty(n_sets * room_z * ROW, np.float32)
     bar_0 = np.empty(n_sets * ROW, np.float32)
     sums = np.empty(8 * LANES, np.float32)
     of_diffusion = of_voxels[3 * n_voxels :]
+    # see `view`: orbits are small
+    damping_of = view(diffusion, 0), view(b_t, 0), view(b_z, 0), view(slope_t, 0), view(slope_z, 0)
+    states = view(t, 0), view(z, 0), view(z0, 0)
+    now, before = (view(bar_t, 0), view(bar_z, 0)), (view(next_t, 0), view(next_z, 0))
+    pulled, of_damping = (view(bar_0, 0), view(sums, 0)), (view(of_b, 0), view(of_diffusion, 0))
+    diffuses, coefficient_rows = b_t.size > 0, view(rows, 0)
     for block in blocks:
         v0 = block * LANES
         follow(v0, first, orbits, flip, phase, duration, r1, r2, b1, diffusion, b_t, b_z, t, z, z0, rows)
@@ -119,18 +125,19 @@ def backwards(
                        room_t)  # fmt: skip
                 for s in range(n_sets):
                     zero(next_z, s * room_z * ROW, (first[n, 1] - first[n - 1, 1]) * ROW)
-            before = phase[n - 1] - phase[n] if n else 0.0
-            cos, sin = np.float32(np.cos(before)), np.float32(np.sin(before))
+            turn = phase[n - 1] - phase[n] if n else 0.0
+            turns = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+            begins = first[n, 0], first[n, 1], first[max(n - 1, 0), 0], first[max(n - 1, 0), 1]
             zero(sums, 0, sums.size)
             for j in range(first[n, 2], first[n + 1, 2]):
-                if b_t.size > 0:
+                orbit = orbits[j, 0], orbits[j, 1], orbits[j, 2], orbits[j, 3], orbits[j, 4], orbits[j, 5]
+                if diffuses:
                     damping(orbits[j, 0], b_t, diffusion, v0, rows, 4 * LANES)
                     damping(orbits[j, 1], b_t, diffusion, v0, rows, 5 * LANES)
                     damping(orbits[j, 2], b_z, diffusion, v0, rows, 6 * LANES)
                 for h in range(0, LANES, WIDTH):
-                    _orbit_backwards(n, j, h, v0, first, orbits, cos, sin, rows, t, z, z0, diffusion, b_t, b_z, slope_t,
-                                     slope_z, n_sets, room_t, room_z, bar_t, bar_z, bar_0, next_t, next_z, sums,
-                                     of_b, of_diffusion)  # fmt: skip
+                    _orbit_backwards(n, j == first[n, 2], h, v0, orbit, begins, turns, coefficient_rows, states, diffuses,
+                                     damping_of, n_sets, n_t, rooms, now, before, pulled, of_damping)  # fmt: skip
             for lane in range(LANES):
                 v = v0 + lane
                 of_pulses[n, 0] += sums[lane] * b1[v]
@@ -152,28 +159,35 @@ def backwards(
                     of_pulses[n - 1, 3 + s] += sums[(3 + s) * LANES + lane]
             bar_t, next_t = next_t, bar_t
             bar_z, next_z = next_z, bar_z
+            now, before = before, now
         restore_denormals(settings)
+    for array in (t, z, z0, rows, bar_t, next_t, bar_z, next_z, bar_0, sums):
+        hold(array)
 
 
 @njit(cache=True, nogil=True)
 def _orbit_backwards(
-    n, j, h, v0, first, orbits, turn_cos, turn_sin, rows, t, z, z0, diffusion, b_t, b_z, slope_t, slope_z, n_sets,
-    room_t, room_z, bar_t, bar_z, bar_0, next_t, next_z, sums, of_b, of_diffusion,
+    n, zero_order, h, v0, orbit, begins, turns, rows, states, diffuses, damping_of, n_sets, n_t, rooms, now, before,
+    pulled, of_damping,
 ):  # fmt: skip
-    """Pull the cotangents of an orbit, bar_t, bar_z and bar_0, back through pulse n for the voxels from h on.
+    """Pull the cotangents of an orbit back through pulse n for the voxels from h on.
 
-    Adds to next_t, next_z, overwrites bar_0. sums : by flip angle, phase, e1 and e2, then by shifts.
+    zero_order : whether it is the orbit with k = 0. begins : first states of the pulse and of the one before. now,
+    before : cotangents of the states after both. pulled : cotangents of the longitudinal magnetisation with k = 0,
+    overwritten; sums by flip angle, phase, e1 and e2, then by shifts.
     """
     half, one, none = fill(np.float32(0.5)), fill(np.float32(1)), nothing()
-    i_p, i_m, i_z = orbits[j, 0], orbits[j, 1], orbits[j, 2]
-    zero_order = j == first[n, 2]
+    i_p, i_m, i_z, o_p, o_m, o_z = orbit
+    t, z, z0 = states
+    diffusion, b_t, b_z, slope_t, slope_z = damping_of
+    (bar_t, bar_z), (next_t, next_z) = now, before
+    bar_0, sums = pulled
+    of_b, of_diffusion = of_damping
+    room_t, room_z = rooms
     # places among the states of the pulse, and of the one before
-    begin_t, begin_z = first[n, 0], first[n, 1]
-    to_p, to_m, to_z = _place(orbits[j, 3], begin_t), _place(orbits[j, 4], begin_t), _place(orbits[j, 5], begin_z)
-    before = max(n - 1, 0)
-    begin_t, begin_z = first[before, 0], first[before, 1]
-    from_p, from_m, from_z = _place(i_p, begin_t), _place(i_m, begin_t), _place(i_z, begin_z)
-    turn_re, turn_im = fill(turn_cos), fill(turn_sin)
+    to_p, to_m, to_z = _place(o_p, begins[0]), _place(o_m, begins[0]), _place(o_z, begins[1])
+    from_p, from_m, from_z = _place(i_p, begins[2]), _place(i_m, begins[2]), _place(i_z, begins[3])
+    turn_re, turn_im = fill(turns[0]), fill(turns[1])
     cos, sin = load_complex(rows, h, LANES)
     e1, e2 = load_complex(rows, 2 * LANES + h, LANES)
     damping_p, damping_m = load_complex(rows, 4 * LANES + h, LANES)
@@ -222,9 +236,9 @@ def _orbit_backwards(
             else:
                 of_y = by_re * y_re + by_im * y_im
                 add(sums, 2 * LANES + h, of_y)
-                if b_t.size > 0:
-                    _add_to_b(i_z, b_z, of_y, v0, h, diffusion, of_b, b_t.size, of_diffusion)
-            if b_t.size > 0:
+                if diffuses:
+                    _add_to_b(i_z, b_z, of_y, v0, h, diffusion, of_b, n_t, of_diffusion)
+            if diffuses:
                 _add_to_b(i_p, b_t, of_p, v0, h, diffusion, of_b, 0, of_diffusion)
                 _add_to_b(i_m, b_t, of_m, v0, h, diffusion, of_b, 0, of_diffusion)
         else:
@@ -232,7 +246,7 @@ def _orbit_backwards(
         bm_im = -bm_im
         if s > 0:
             bm_re, bm_im = -bm_re, -bm_im
-            if b_t.size > 0:
+            if diffuses:
                 bp_re, bp_im = _shifted(i_p, slope_t, s, v0, h, diffusion, bp_re, bp_im, own_p_re, own_p_im)
                 bm_re, bm_im = _shifted(i_m, slope_t, s, v0, h, diffusion, bm_re, bm_im, own_m_re, own_m_im)
                 by_re, by_im = _shifted(i_z, slope_z, s, v0, h, diffusion, by_re, by_im, own_y_re, own_y_im)
