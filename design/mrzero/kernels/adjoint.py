@@ -9,17 +9,36 @@ a state moves its conjugates the other way; its phase at the centre of the voxel
 import numpy as np
 from numba import njit
 
-from design.mrzero.kernels.evolution import LANES, ROW, arrived, coefficients, damping, follow, recovered, relaxed
-from design.mrzero.kernels.rows import add_complex, load_complex, nothing, store_complex, zero
-from epgbloch.kernels.lanes import WIDTH, add, denormals_to_zero, fill, hold, load, restore_denormals, total, view
+from design.mrzero.kernels.evolution import (
+    LANES,
+    ROW,
+    arrived,
+    coefficients,
+    damping,
+    follow,
+    recovered,
+    relaxed,
+)
+from design.mrzero.kernels.rows import START, add_complex, load_complex, nothing, store_complex, zero
+from epgbloch.kernels.lanes import (
+    WIDTH,
+    add,
+    denormals_to_zero,
+    fill,
+    hold,
+    load,
+    restore_denormals,
+    total,
+    view,
+)
 
 
 @njit(cache=True, nogil=True)
-def _most(first, column):
+def _most(begins):
     """Most states of a pulse."""
     most = 1
-    for n in range(first.shape[0] - 1):
-        most = max(most, first[n + 1, column] - first[n, column])
+    for n in range(begins.size - 1):
+        most = max(most, begins[n + 1] - begins[n])
     return most
 
 
@@ -97,7 +116,7 @@ def backwards(
     t, z = np.empty(n_t * ROW, np.float32), np.empty(n_z * ROW, np.float32)
     z0, rows = np.empty(n_pulses * LANES, np.float32), np.empty(7 * LANES, np.float32)
     # cotangents of the states of a pulse and of the one before
-    rooms = room_t, room_z = _most(first, 0), _most(first, 1)
+    rooms = room_t, room_z = _most(first[:, 0]), _most(first[:, 1])
     bar_t, next_t = np.empty(n_sets * room_t * ROW, np.float32), np.empty(n_sets * room_t * ROW, np.float32)
     bar_z, next_z = np.empty(n_sets * room_z * ROW, np.float32), np.empty(n_sets * room_z * ROW, np.float32)
     bar_0 = np.empty(n_sets * ROW, np.float32)
@@ -113,8 +132,8 @@ def backwards(
         v0 = block * LANES
         follow(v0, first, orbits, flip, phase, duration, r1, r2, b1, diffusion, b_t, b_z, t, z, z0, rows)
         settings = denormals_to_zero()
-        zero(bar_0, 0, bar_0.size)
-        zero(bar_z, 0, bar_z.size)
+        zero(bar_0, START, bar_0.size)
+        zero(bar_z, START, bar_z.size)
         last = n_pulses - 1
         _begin(last, v0, n_voxels, first, first_emitting, emitting, place_of_set, cotangent, bar_t, room_t)
         for n in range(last, -1, -1):
@@ -128,7 +147,7 @@ def backwards(
             turn = phase[n - 1] - phase[n] if n else 0.0
             turns = np.float32(np.cos(turn)), np.float32(np.sin(turn))
             begins = first[n, 0], first[n, 1], first[max(n - 1, 0), 0], first[max(n - 1, 0), 1]
-            zero(sums, 0, sums.size)
+            zero(sums, START, sums.size)
             for j in range(first[n, 2], first[n + 1, 2]):
                 orbit = orbits[j, 0], orbits[j, 1], orbits[j, 2], orbits[j, 3], orbits[j, 4], orbits[j, 5]
                 if diffuses:
@@ -239,8 +258,8 @@ def _orbit_backwards(
                 if diffuses:
                     _add_to_b(i_z, b_z, of_y, v0, h, diffusion, of_b, n_t, of_diffusion)
             if diffuses:
-                _add_to_b(i_p, b_t, of_p, v0, h, diffusion, of_b, 0, of_diffusion)
-                _add_to_b(i_m, b_t, of_m, v0, h, diffusion, of_b, 0, of_diffusion)
+                _add_to_b(i_p, b_t, of_p, v0, h, diffusion, of_b, START, of_diffusion)
+                _add_to_b(i_m, b_t, of_m, v0, h, diffusion, of_b, START, of_diffusion)
         else:
             add(sums, (3 + s) * LANES + h, of_p - of_m)
         bm_im = -bm_im

@@ -20,6 +20,7 @@ from design.mrzero.kernels.encoding import (
     phases,
 )
 from design.mrzero.kernels.rows import (
+    START,
     add_complex,
     add_conjugate,
     add_scaled,
@@ -64,13 +65,13 @@ def _add_diffusion_changes(begin, end, row_of, row_sign, sign, row0, entry, shap
         if row_sign[i] != sign or shape[e, 0] == 0:
             continue
         damp(damping[e, 0], diffusion, c, (i - row0) * 2 * n, n, damped)
-        multiply(damped, 0, of_time, at_time, n, part, 0)
+        multiply(damped, START, of_time, at_time, n, part, START)
         factor = -shape[e, 0] * TWO_PI**2
         square = row_k[i, 0] ** 2 + row_k[i, 1] ** 2 + row_k[i, 2] ** 2
-        add_weighted(factor * square, diffusion, part, 0, n, out, to + 3 * stride)
+        add_weighted(factor * square, diffusion, part, START, n, out, to + 3 * stride)
         for a in range(3):
-            add_weighted(2 * factor * row_k[i, a], diffusion, part, 0, n, out, to + (4 + a) * stride)
-        add_weighted(factor, diffusion, part, 0, n, out, to + 7 * stride)
+            add_weighted(2 * factor * row_k[i, a], diffusion, part, START, n, out, to + (4 + a) * stride)
+        add_weighted(factor, diffusion, part, START, n, out, to + 7 * stride)
 
 
 @njit(cache=True, nogil=True)
@@ -123,7 +124,7 @@ def _add_to_rows(begin, end, row_of, row_sign, sign, row0, entry, shape, damping
         at = (i - row0) * 2 * n
         own = part
         if diffusion.size > 0:
-            damp(damping[e, 0], diffusion, part, 0, n, damped)
+            damp(damping[e, 0], diffusion, part, START, n, damped)
             own = damped
             passed = fill(np.float32(-damping[e, 0] * shape[e, 0]))
             for v in range(0, n, WIDTH):
@@ -133,10 +134,10 @@ def _add_to_rows(begin, end, row_of, row_sign, sign, row0, entry, shape, damping
             for shift in range(1, n_shifts):
                 factor = -shape[e, 0] * damping[e, shift]
                 if factor != 0:
-                    add_weighted(factor, diffusion, damped, 0, n, of_c, shift * step + at)
+                    add_weighted(factor, diffusion, damped, START, n, of_c, shift * step + at)
         for shift in range(n_shifts):
             if shape[e, shift] != 0:
-                add_scaled(shape[e, shift], own, 0, n, of_c, shift * step + at)
+                add_scaled(shape[e, shift], own, START, n, of_c, shift * step + at)
 
 
 @njit(cache=True, nogil=True)
@@ -200,7 +201,7 @@ def decode(
                     at, entry = (sign * n_nodes + j) * width, first_entry[node0 + j]
                     at_node(q0, q1, row_of, row_sign, sign, row0, entry, shape, damping, n_shifts, c, diffusion,
                             damped, n_voxels, parts, width)  # fmt: skip
-                    multiply(parts, 0, of_time, at_time, n_voxels, node, at)
+                    multiply(parts, START, of_time, at_time, n_voxels, node, at)
                     if n_changes > 0:
                         _add_changes(node, at, parts, width, of_time, at_time, sign, maps, n_voxels, changes,
                                      j * width, stride)  # fmt: skip
@@ -208,7 +209,7 @@ def decode(
                         _add_diffusion_changes(q0, q1, row_of, row_sign, sign, row0, entry, shape, damping, row_k,
                                                c, diffusion, of_time, at_time, (damped, part), n_voxels, changes,
                                                j * width, stride)  # fmt: skip
-            zero(of_node, 0, n_own * width)
+            zero(of_node, START, n_own * width)
             sample0, n_samples = first_sample[s], first_sample[s + 1] - first_sample[s]
             a = axis[s]
             if a == 3:
@@ -239,7 +240,7 @@ def decode(
                     _add_to_rates(of_node, j * width, node, (sign * n_nodes + j) * width, node_time[node0 + j],
                                   1 - 2 * sign, n_voxels, of_voxels)  # fmt: skip
                     at_time = (sign * n_times + place_of_time[node0 + j]) * width
-                    multiply_conjugate(of_node, j * width, of_time, at_time, n_voxels, part, 0)
+                    multiply_conjugate(of_node, j * width, of_time, at_time, n_voxels, part, START)
                     _add_to_rows(q0, q1, row_of, row_sign, sign, row0, first_entry[node0 + j], shape, damping,
                                  n_shifts, part, c, diffusion, damped, n_voxels, of_voxels, of_c, step_c)  # fmt: skip
         for i in range(row0, end):
@@ -254,8 +255,8 @@ def decode(
                     add_conjugate(of_c, shift * step_c + at, factors, at, n_voxels, of_states, to)
                 else:
                     # decay with tau
-                    multiply_conjugate(of_c, at, factors, at, n_voxels, part, 0)
-                    add_weighted(-decay, maps[1], part, 0, n_voxels, of_states, to)
+                    multiply_conjugate(of_c, at, factors, at, n_voxels, part, START)
+                    add_weighted(-float(decay), maps[1], part, START, n_voxels, of_states, to)
 
 
 @njit(cache=True, nogil=True)
@@ -264,17 +265,17 @@ def _decode_line(coil, sample0, n_samples, n_own, w, weight, cotangent, turning,
     """Pull samples of a coil along an axis back to the nodes, and add the derivatives by samples."""
     n_voxels = index.shape[1]
     width, line = 2 * n_voxels, 2 * n_line
-    zero(lines, 0, n_own * line)
+    zero(lines, START, n_own * line)
     for q in range(n_samples):
         spread(cotangent[coil, sample0 + q], turning, q * line, n_line, n_own, line, weight, w + q * n_own, lines)
     for j in range(n_own):
         _scatter(lines, j * line, place, index, begin, a, n_line, pulled, j * width)
-    multiply(receive, coil * width, place, 0, n_voxels, seen, 0)
+    multiply(receive, coil * width, place, START, n_voxels, seen, START)
     for kind in range(n_changes):
         for j in range(n_own):
             gather(changes, kind * stride + j * width, seen, index, begin, a, n_line, lines, j * line)
         for q in range(n_samples):
-            re, im = sums(lines, 0, n_own, line, weight, w + q * n_own, turning, q * line, n_line)
+            re, im = sums(lines, START, n_own, line, weight, w + q * n_own, turning, q * line, n_line)
             bar = cotangent[coil, sample0 + q]
             of_sample[sample0 + q, kind] += bar.real * re + bar.imag * im
 
@@ -284,13 +285,13 @@ def _decode_oblique(coil, sample0, n_samples, n_own, w, weight, cotangent, stepp
                     n_changes, changes, stride, seen, pulled, of_sample):  # fmt: skip
     """Pull samples of a coil back to the nodes, and add the derivatives by samples; overwrites place."""
     width = 2 * n_voxels
-    zero(pulled, 0, n_own * width)
-    multiply(receive, coil * width, place, 0, n_voxels, seen, 0)
+    zero(pulled, START, n_own * width)
+    multiply(receive, coil * width, place, START, n_voxels, seen, START)
     for q in range(n_samples):
         bar = cotangent[coil, sample0 + q]
-        spread(bar, place, 0, n_voxels, n_own, width, weight, w + q * n_own, pulled)
-        multiply(place, 0, stepping, 0, n_voxels, place, 0)
+        spread(bar, place, START, n_voxels, n_own, width, weight, w + q * n_own, pulled)
+        multiply(place, START, stepping, START, n_voxels, place, START)
         for kind in range(n_changes):
-            re, im = sums(changes, kind * stride, n_own, width, weight, w + q * n_own, seen, 0, n_voxels)
+            re, im = sums(changes, kind * stride, n_own, width, weight, w + q * n_own, seen, START, n_voxels)
             of_sample[sample0 + q, kind] += bar.real * re + bar.imag * im
-        multiply(seen, 0, stepping, 0, n_voxels, seen, 0)
+        multiply(seen, START, stepping, START, n_voxels, seen, START)

@@ -24,7 +24,7 @@ states : (n_emitting, 2, n_voxels) flat. of_tau : (n_tau, 2, n_voxels) flat. of_
 import numpy as np
 from numba import njit
 
-from design.mrzero.kernels.rows import add_product, add_scaled, multiply, sums, zero
+from design.mrzero.kernels.rows import START, add_product, add_scaled, multiply, sums, zero
 from epgbloch.kernels.lanes import WIDTH
 
 TWO_PI = 2 * np.pi
@@ -49,9 +49,9 @@ def phases(k, phase, coordinates, first, index, table, out):
         cycles = k[2] * coordinates[first[2]]
         phase -= TWO_PI * (cycles - np.rint(cycles))
     else:
-        turns(k[2], 0.0, coordinates, first[2], first[3], table, 0)
-    turns(k[0], phase, coordinates, first[0], first[1], table, 0)
-    turns(k[1], 0.0, coordinates, first[1], first[2], table, 0)
+        turns(k[2], 0.0, coordinates, first[2], first[3], table, START)
+    turns(k[0], phase, coordinates, first[0], first[1], table, START)
+    turns(k[1], 0.0, coordinates, first[1], first[2], table, START)
     for v in range(n_voxels):
         x, y = index[0, v], index[1, v]
         out[v] = table[x] * table[y] - table[n + x] * table[n + y]
@@ -66,7 +66,7 @@ def phases(k, phase, coordinates, first, index, table, out):
 @njit(cache=True, nogil=True)
 def line_turns(k, coordinates, begin, end, n_samples, n, out):
     """Write exp(-2 pi i q k u) for samples q and the coordinates u from begin to end, (n_samples, 2, n)."""
-    zero(out, 0, 2 * n * n_samples)
+    zero(out, START, 2 * n * n_samples)
     for i in range(begin, end):
         cycles = k * coordinates[i]
         angle = -TWO_PI * (cycles - np.rint(cycles))
@@ -117,7 +117,7 @@ def contributions(begin, end, row_k, row_emitting, row_tau, phase, space, states
     for i in range(begin, end):
         at = (i - begin) * width
         phases(row_k[i], phase, coordinates, first, index, table, place)
-        multiply(place, 0, of_tau, row_tau[i] * width, n_voxels, factors, at)
+        multiply(place, START, of_tau, row_tau[i] * width, n_voxels, factors, at)
         multiply(factors, at, states, row_emitting[i] * width, n_voxels, c, at)
 
 
@@ -186,6 +186,7 @@ def encode(
     n_line = padded(largest(first))
     lines, turning = np.empty(2 * n_nodes * n_line, np.float32), np.empty(2 * most * n_line, np.float32)
     known_axis, known_step, known_samples = 3, 0.0, 0
+    n_kinds = np.int64(1)
     for n in repetitions:
         row0, end = row_first[n], row_first[n + 1]
         if row0 == end:
@@ -194,15 +195,15 @@ def encode(
                       factors, c)  # fmt: skip
         for s in range(first_segment[n], first_segment[n + 1]):
             node0, n_own = first_node[s], first_node[s + 1] - first_node[s]
-            zero(node, 0, n_own * width)
+            zero(node, START, n_own * width)
             for sign in range(n_signs):
                 if not has_sign(row_begins[s], row_begins[s + 1], row_of, row_sign, sign):
                     continue
                 for j in range(node0, node0 + n_own):
                     at_node(row_begins[s], row_begins[s + 1], row_of, row_sign, sign, row0, first_entry[j],
-                            shape, damping, 1, c, diffusion, damped, n_voxels, part, 0)  # fmt: skip
+                            shape, damping, n_kinds, c, diffusion, damped, n_voxels, part, START)  # fmt: skip
                     at_time = (sign * n_times + place_of_time[j]) * width
-                    add_product(part, 0, of_time, at_time, n_voxels, node, (j - node0) * width)
+                    add_product(part, START, of_time, at_time, n_voxels, node, (j - node0) * width)
             sample0, n_samples = first_sample[s], first_sample[s + 1] - first_sample[s]
             phases(start[s], 0.0, coordinates, first, index, table, place)
             a = axis[s]
@@ -212,15 +213,15 @@ def encode(
                 known_axis, known_step, known_samples = a, step[s, a], n_samples
                 line_turns(step[s, a], coordinates, first[a], first[a + 1], n_samples, n_line, turning)
             for coil in range(n_coils):
-                multiply(receive, coil * width, place, 0, n_voxels, seen, 0)
+                multiply(receive, coil * width, place, START, n_voxels, seen, START)
                 if a < 3:
                     for j in range(n_own):
                         gather(node, j * width, seen, index, first[a], a, n_line, lines, 2 * j * n_line)
                 for q in range(n_samples):
                     w = first_weight[s] + q * n_own
                     if a < 3:
-                        re, im = sums(lines, 0, n_own, 2 * n_line, weight, w, turning, 2 * q * n_line, n_line)
+                        re, im = sums(lines, START, n_own, 2 * n_line, weight, w, turning, 2 * q * n_line, n_line)
                     else:
-                        re, im = sums(node, 0, n_own, width, weight, w, seen, 0, n_voxels)
-                        multiply(seen, 0, stepping, 0, n_voxels, seen, 0)
+                        re, im = sums(node, START, n_own, width, weight, w, seen, START, n_voxels)
+                        multiply(seen, START, stepping, START, n_voxels, seen, START)
                     signal[coil, sample0 + q] = complex(re, im)

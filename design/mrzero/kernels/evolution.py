@@ -10,7 +10,7 @@ from numba import njit
 from design.mrzero.kernels.rows import load_complex, nothing, store_complex
 from epgbloch.kernels.lanes import WIDTH, denormals_to_zero, fill, load, restore_denormals, store
 
-LANES = 32
+LANES = np.int64(32)
 """Voxels of a block."""
 ROW = 2 * LANES
 """A row of real and one of imaginary parts."""

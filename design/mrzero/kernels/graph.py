@@ -125,6 +125,7 @@ def build(flip, phase, total, grid, e1, e2, b1, weight, cut, first, k_t, k_z, of
     made = np.empty((3, n_voxels), np.complex128)
     table, keys = np.empty(16, np.int64), np.empty((4, 4), np.int64)
     k_orbit, inputs = np.empty((4, 4)), np.empty((4, 3), np.int64)
+    transverse, longitudinal = np.int64(0), np.int64(2)
     t0 = t1 = z0 = z1 = n_orbit = 0
     for n in range(n_pulses):
         n_in = (t1 - t0) + (z1 - z0)
@@ -139,15 +140,15 @@ def build(flip, phase, total, grid, e1, e2, b1, weight, cut, first, k_t, k_z, of
         for i in range(n_in + 1):
             inputs[i, 0] = inputs[i, 1] = inputs[i, 2] = -1
         k_orbit[0, 0] = k_orbit[0, 1] = k_orbit[0, 2] = k_orbit[0, 3] = 0.0
-        n_orbits = 1
+        n_orbits = np.int64(1)
         for i in range(t0, t1):
             for a in range(4):
                 k_orbit[n_orbits, a] = k_t[i, a] + total[n - 1, a]
-            n_orbits = _join(n_orbits, grid, table, keys, k_orbit, inputs, 0, i)
+            n_orbits = _join(n_orbits, grid, table, keys, k_orbit, inputs, transverse, i)
         for i in range(z0, z1):
             for a in range(4):
                 k_orbit[n_orbits, a] = k_z[i, a]
-            n_orbits = _join(n_orbits, grid, table, keys, k_orbit, inputs, 2, i)
+            n_orbits = _join(n_orbits, grid, table, keys, k_orbit, inputs, longitudinal, i)
         if n_orbit + n_orbits > capacity or t1 + 2 * n_orbits > capacity or z1 + n_orbits > capacity:
             return False
         t0, z0 = t1, z1
@@ -197,7 +198,7 @@ def follow(first, orbits, keep_t, keep_z, flip, phase, e1, e2, b1):
                     _keep(made, c, of_t, i)
             i = orbits[j, 5]
             if i >= 0 and keep_z[i]:
-                _keep(made, 2, of_z, i)
+                _keep(made, np.int64(2), of_z, i)
     return of_t
 
 

@@ -8,6 +8,9 @@ from numba import njit
 
 from epgbloch.kernels.lanes import WIDTH, add, fill, load, store, total
 
+START = np.int64(0)
+"""First place of an array. numba compiles functions once more for every literal number they are given."""
+
 
 @njit(cache=True, nogil=True)
 def load_complex(a, at, n):
