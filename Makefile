@@ -79,6 +79,7 @@ test-peers: $(PEERS)/.installed
 bench-peers: $(PEERS)/.installed
 	@$(PEERS)/bin/python benchmarks/peers.py
 	@$(PEERS)/bin/python benchmarks/peers_reconstruction.py
+	@$(PEERS)/bin/python benchmarks/imaging_twin.py
 
 figures: $(VENV)/.installed
 	@$(BIN)/python docs/make_figures.py

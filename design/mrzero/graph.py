@@ -158,17 +158,23 @@ def make_graph(
     cut = square * 1e-2 * max(np.sin(largest_angle) ** 2, 1e-12)
     capacity = 64 * n + 4096
     while True:
-        enough, first, k_t, k_z, of_t, of_z, orbits, dropped = kernels.build(
-            flip_angle, phase, total, grid, e1, e2, b1, voices.weight, cut, capacity
-        )
-        if not enough:
+        first, orbits = np.zeros((n + 1, 3), np.int64), np.empty((capacity, 6), np.int64)
+        k_t, k_z = np.empty((capacity, 4)), np.empty((capacity, 4))
+        of_t, of_z = np.empty((2, capacity, b1.size), np.complex128)
+        dropped = np.zeros((n, 2))
+        if not kernels.build(
+            flip_angle, phase, total, grid, e1, e2, b1, voices.weight, cut, first, k_t, k_z, of_t, of_z, orbits,
+            dropped,
+        ):  # fmt: skip
             capacity *= 2
             if capacity > _MOST_STATES:
                 raise ValueError(
-                    f"tolerance={tolerance:g} needs more than {_MOST_STATES // 2} states of this sequence: its "
-                    "moments never repeat and its pulses are large; loosen the tolerance or use fewer pulses"
+                    f"tolerance={tolerance:g} needs more than {_MOST_STATES // 2} states of this sequence: "
+                    "its moments never repeat and its pulses are large; loosen the tolerance or use fewer pulses"
                 )
             continue
+        n_t, n_z, n_orbits = first[-1]
+        k_t, k_z, of_t, of_z, orbits = k_t[:n_t], k_z[:n_z], of_t[:n_t], of_z[:n_z], orbits[:n_orbits]
         own = kernels.emitted(
             first, k_t, first_sample, k, time, size, voices.spectrum, voices.r2, voices.r2_prime, changes
         )
@@ -176,7 +182,7 @@ def make_graph(
         heard = (np.abs(of_t) ** 2 * own) @ voices.weight
         emitted = heard.sum()
         lost = _lost(first, dropped, lead_t @ voices.weight, lead_z @ voices.weight)
-        if lost <= square / 4 * emitted or cut < 1e-26:
+        if lost <= square / (2 * _CAUTION**2) * emitted or cut < 1e-26:
             break
         cut /= 16
     if emitted == 0:
@@ -194,7 +200,7 @@ def make_graph(
         left[~audible] = 0
         wrong = ((np.abs(left - of_t) ** 2 * own) @ voices.weight).sum()
         error = _CAUTION * float(np.sqrt((wrong + lost) / emitted))
-        if error <= tolerance or not np.any(~keep):
+        if error <= tolerance or not worth[~keep].any():
             break
         budget *= 0.5 * (tolerance / error) ** 2
     numbers_t, numbers_z = keep_t.astype(np.int64) - 1, keep_z.astype(np.int64) - 1

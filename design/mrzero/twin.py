@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from design.mrzero.encoding import Encoding, Rates, make_encoding
 from design.mrzero.graph import Graph, Representatives, make_graph
-from design.mrzero.kernels import encoding as encoding_kernels
-from design.mrzero.kernels import evolution
-from design.mrzero.kernels.evolution import LANES
+from design.mrzero.kernels.adjoint import backwards
+from design.mrzero.kernels.decoding import decode
+from design.mrzero.kernels.encoding import encode
+from design.mrzero.kernels.evolution import LANES, forwards
 from design.mrzero.sequence import ImagingSequence
 from design.mrzero.voxels import Voxels
 from design.mrzero.way import Way
@@ -120,7 +121,6 @@ class Twin:
         self._r2_prime = self._padded(1 / voxels.t2_prime)
         self._b1 = self._padded(np.abs(voxels.b1))
         self._off_resonance = self._padded(voxels.off_resonance)
-        self._diffuses = bool(voxels.diffusion.any())
         self._diffusion = self._padded(voxels.diffusion)
         self._position = np.concatenate([self._padded(voxels.position[:, a]) for a in range(3)])
         self._receive_map = (
@@ -135,7 +135,7 @@ class Twin:
         for a in range(3):
             index[a] = first[a]
             index[a, :n] += places[a]
-        self._space = (np.concatenate(distinct), first, index, voxels.size)
+        self._space = (np.concatenate(distinct), first, index)
         extent = np.ptp(voxels.position, axis=0) + voxels.size
         self._rates = Rates(
             float((1 / voxels.t2 + 1 / voxels.t2_prime).max()),
@@ -143,6 +143,7 @@ class Twin:
             voxels.size,
             extent,
             bool(np.isfinite(voxels.t2_prime).any()),
+            bool(voxels.diffusion.any()),
         )
         self._tables: dict[str, tuple[bytes, Floats]] = {}
 
@@ -233,7 +234,7 @@ class Twin:
     def _damping(self, plan: Plan) -> tuple[RealArray, RealArray, RealArray, RealArray]:
         """b-values of the states until the next pulse and their derivatives by k; empty without diffusion."""
         graph, way = plan.graph, plan.way
-        if not self._diffuses:
+        if not self._rates.diffuses:
             return np.zeros(0), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3))
         (of_t, of_z), end = self._pulses_of_states(plan), way.last_event
         k_t, k_z, square = graph.k_transverse[:, :3], graph.k_longitudinal[:, :3], (2 * np.pi) ** 2
@@ -258,11 +259,11 @@ class Twin:
 
     def _encoding_arguments(self, plan: Plan, states: Floats) -> tuple[Any, ...]:
         encoding = plan.encoding
-        nodes = (encoding.k_node, encoding.way_node, encoding.time_of_node, len(encoding.times))
-        diffusion = self._diffusion if self._diffuses else self._diffusion[:0]
+        nodes = (encoding.node_time, encoding.time_of_node, len(encoding.times))
+        diffusion = self._diffusion if self._rates.diffuses else self._diffusion[:0]
         return (
-            encoding.rows, encoding.segments, nodes, self._space, states, plan.sequence.phase,
-            self._tau_table(encoding), self._time_table(encoding), self._receive, diffusion,
+            encoding.rows, encoding.segments, encoding.entries, nodes, self._space, states,
+            plan.sequence.phase, self._tau_table(encoding), self._time_table(encoding), self._receive, diffusion,
         )  # fmt: skip
 
     def _tau_table(self, encoding: Encoding) -> Floats:
@@ -308,11 +309,11 @@ class Twin:
         """Samples, and the emitting states."""
         arguments = self._evolution_arguments(plan)[:-2]
         states = np.zeros(plan.graph.emitting.size * 2 * self._n_padded, np.float32)
-        self._map(lambda blocks, _: evolution.forwards(blocks, *arguments, states), self._n_padded // LANES)
+        self._map(lambda blocks, _: forwards(blocks, *arguments, states), self._n_padded // LANES)
         signal = np.zeros((len(self.voxels.coil_sensitivities), plan.sequence.n_samples), np.complex128)
         encoding = self._encoding_arguments(plan, states)
         self._map(
-            lambda repetitions, _: encoding_kernels.encode(repetitions, *encoding, signal),
+            lambda repetitions, _: encode(repetitions, *encoding, signal),
             plan.sequence.n_repetitions,
         )
         signal *= np.exp(-1j * plan.sequence.adc_phase[plan.sequence.adc])
@@ -332,27 +333,30 @@ class Twin:
         adc_phase[sequence.adc] = (bar.conj() * signal).imag.sum(axis=0)
         bar = bar * np.exp(1j * sequence.adc_phase[sequence.adc])
         n_sets = 1 if not ways else (5 if self._rates.dephases else 4)
-        of_states = np.zeros(n_sets * graph.emitting.size * width, np.float32)
+        place_of_set, n_places = encoding.place_of_sets(graph.emitting.size, n_sets)
+        of_states = np.zeros(n_places * width, np.float32)
         of_phase = np.zeros(sequence.n_repetitions)
-        of_sample = np.zeros((sequence.n_samples, 8 if self._diffuses else 4))
+        of_sample = np.zeros((sequence.n_samples, 8 if self._rates.diffuses else 4))
         of_receive = np.zeros((_PARTS, self._receive.size), np.float32)
         of_voxels = np.zeros((_PARTS, 4, n), np.float32)
         arguments = self._encoding_arguments(plan, states)
         self._map(
-            lambda repetitions, i: encoding_kernels.decode(
-                repetitions, *arguments, bar, encoding.row_time, self._r2, self._r2_prime, self._off_resonance,
-                self._position, n_sets, of_states, of_phase, of_sample, of_receive[i], of_voxels[i],
+            lambda repetitions, i: decode(
+                repetitions, *arguments, bar, encoding.row_time,
+                (self._r2, self._r2_prime, self._off_resonance, self._position), place_of_set,
+                of_states, of_phase, of_sample, of_receive[i], of_voxels[i].reshape(-1),
             ),
             sequence.n_repetitions,
         )  # fmt: skip
         arguments = self._evolution_arguments(plan)
+        first_emitting = np.searchsorted(graph.emitting, graph.first[:, 0])
         of_pulses = np.zeros((_PARTS, sequence.n_repetitions, 8))
         of_b = np.zeros((_PARTS, graph.n_states))
         of_evolution = np.zeros((4, n), np.float32)
         self._map(
-            lambda blocks, i: evolution.backwards(
-                blocks, *arguments, self._position, self._off_resonance, n_sets, of_states,
-                of_pulses[i], of_b[i], of_evolution.reshape(-1),
+            lambda blocks, i: backwards(
+                blocks, *arguments, self._position, self._off_resonance, first_emitting, place_of_set,
+                of_states, of_pulses[i], of_b[i], of_evolution.reshape(-1),
             ),
             n // LANES,
         )  # fmt: skip
@@ -362,12 +366,12 @@ class Twin:
             by_k, by_area = np.zeros_like(way.k), np.zeros_like(way.area)
             by_time, by_square = np.zeros_like(way.time), np.zeros_like(way.square)
             by_k[sequence.adc], by_time[sequence.adc] = of_sample[:, :3], of_sample[:, 3]
-            if self._diffuses:
+            if self._rates.diffuses:
                 by_area[sequence.adc], by_square[sequence.adc] = of_sample[:, 4:7], of_sample[:, 7]
             end = way.last_event
             by_k[end] += pulses[:, 4:7]
             by_time[end] += pulses[:, 2] + pulses[:, 3] + pulses[:, 7]
-            if self._diffuses:
+            if self._rates.diffuses:
                 self._add_damping(plan, of_b.sum(axis=0), by_time, by_area, by_square)
             moments, durations = way.pull_back(sequence, by_k, by_time, by_area, by_square)
         maps = of_voxels.sum(axis=0)[:, : voxels.n_voxels].astype(np.float64)

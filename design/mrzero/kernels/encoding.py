@@ -1,241 +1,97 @@
-"""From emitting states to samples, and back.
+"""From emitting states to samples.
 
 The samples of a repetition are cut into segments of equal steps in k and time. Within one, what varies slowly
 (relaxation, off-resonance, the decay within voxels) is taken at a few nodes and interpolated; the phases of
-the voxels' centres are not. A row is an emitting state while its tau has one sign: decay with T2' has a kink at 0.
+the voxels' centres are not. A row is an emitting state while its tau has one sign: decay with T2' has a kink
+at 0. An entry is a row at a node of a segment.
 
-Tables, float32, real parts before imaginary ones: (entries, 2, n_voxels) flat. Along one axis a segment needs
-one sum over the other two axes for each node; oblique ones go through all voxels for every sample.
+Rows of all voxels are float32 as in `rows`. Along one axis a segment needs one sum over the other two axes for
+each node; oblique ones go through all voxels for every sample.
+
+Arguments of the kernels:
+
+rows : first of each repetition, k, emitting state, place of (tau, sign), sign of tau (0: +, 1: -).
+segments : first of each repetition, first samples, axis (3: oblique), k of the first sample, step of k, first
+    nodes, first rows, rows, first weights, weights of nodes.
+entries : first of each node; what the shape of the voxels leaves of them and its derivatives by k, (n, 4);
+    b-values and their derivatives by k, (n, 4), or empty without diffusion.
+nodes : time, place of time, number of times.
+space : distinct coordinates along x, then y, then z; first ones; places of the voxels among them, (3, n_voxels).
+states : (n_emitting, 2, n_voxels) flat. of_tau : (n_tau, 2, n_voxels) flat. of_time : (signs, n_times, 2,
+    n_voxels) flat. receive : (n_coils, 2, n_voxels) flat. diffusion : (n_voxels,), or empty.
 """
 
 import numpy as np
 from numba import njit
 
-from epgbloch.kernels.lanes import WIDTH, add, fill, load, store, total
+from design.mrzero.kernels.rows import START, add_product, add_scaled, multiply, sums, zero
+from epgbloch.kernels.lanes import WIDTH
 
 TWO_PI = 2 * np.pi
 
 
 @njit(cache=True, nogil=True)
-def _sinc(x):
-    """sin(pi x) / (pi x) and its derivative."""
-    y = np.pi * x
-    if abs(y) < 1e-3:
-        return 1 - y * y / 6, np.pi * (-y / 3 + y * y * y / 30)
-    sinc = np.sin(y) / y
-    return sinc, np.pi * (np.cos(y) - sinc) / y
-
-
-@njit(cache=True, nogil=True)
-def _shape(k, node, size, out):
-    """Write what the shape of the voxels leaves of a state at k + node, and its derivatives by k."""
-    x, dx = _sinc((k[0] + node[0]) * size[0])
-    y, dy = _sinc((k[1] + node[1]) * size[1])
-    z, dz = _sinc((k[2] + node[2]) * size[2])
-    out[0], out[1], out[2], out[3] = (
-        x * y * z,
-        dx * size[0] * y * z,
-        x * dy * size[1] * z,
-        x * y * dz * size[2],
-    )
-
-
-@njit(cache=True, nogil=True)
-def _b_value(k, node, slopes):
-    """Return the b-value of a state from its start k to a node, and write its derivatives by k.
-
-    node : time, integral of the moment (3) and of its square since the pulse.
-    """
-    b = node[4]
-    for a in range(3):
-        b += k[a] * (k[a] * node[0] + 2 * node[1 + a])
-        slopes[a] = 2 * TWO_PI**2 * (k[a] * node[0] + node[1 + a])
-    return TWO_PI**2 * b
-
-
-@njit(cache=True, nogil=True)
-def _phases(k, coordinates, first, index, n_voxels, table, out):
-    """Write exp(-2 pi i k . r) of all voxels.
-
-    coordinates : distinct values along x, then y, then z, which begin at first; index : (3, n_voxels), each
-    voxel's places among them.
-    """
+def turns(k, phase, coordinates, begin, end, table, to):
+    """Write exp(i (phase - 2 pi k u)) for the coordinates u from begin to end, real parts first."""
     n = coordinates.size
-    for a in range(3):
-        for i in range(first[a], first[a + 1]):
-            cycles = k[a] * coordinates[i]
-            angle = -TWO_PI * (cycles - np.rint(cycles))
-            table[i], table[n + i] = np.cos(angle), np.sin(angle)
+    for i in range(begin, end):
+        cycles = k * coordinates[i]
+        angle = phase - TWO_PI * (cycles - np.rint(cycles))
+        table[to + i], table[to + n + i] = np.cos(angle), np.sin(angle)
+
+
+@njit(cache=True, nogil=True)
+def phases(k, phase, coordinates, first, index, table, out):
+    """Write exp(i (phase - 2 pi k . r)) of all voxels; table: twice the coordinates, scratch."""
+    n, n_voxels = coordinates.size, index.shape[1]
+    one = first[3] - first[2] == 1
+    if one:
+        cycles = k[2] * coordinates[first[2]]
+        phase -= TWO_PI * (cycles - np.rint(cycles))
+    else:
+        turns(k[2], 0.0, coordinates, first[2], first[3], table, START)
+    turns(k[0], phase, coordinates, first[0], first[1], table, START)
+    turns(k[1], 0.0, coordinates, first[1], first[2], table, START)
     for v in range(n_voxels):
-        x, y, z = index[0, v], index[1, v], index[2, v]
-        re = table[x] * table[y] - table[n + x] * table[n + y]
-        im = table[x] * table[n + y] + table[n + x] * table[y]
-        out[v] = re * table[z] - im * table[n + z]
-        out[n_voxels + v] = re * table[n + z] + im * table[z]
+        x, y = index[0, v], index[1, v]
+        out[v] = table[x] * table[y] - table[n + x] * table[n + y]
+        out[n_voxels + v] = table[x] * table[n + y] + table[n + x] * table[y]
+    if not one:
+        for v in range(n_voxels):
+            re, im, z = out[v], out[n_voxels + v], index[2, v]
+            out[v] = re * table[z] - im * table[n + z]
+            out[n_voxels + v] = re * table[n + z] + im * table[z]
 
 
 @njit(cache=True, nogil=True)
-def _multiply(a, at, b, bt, n, out, to):
-    """Out = a b of complex rows of n values."""
-    for v in range(0, n, WIDTH):
-        re, im = load(a, at + v), load(a, at + n + v)
-        x, y = load(b, bt + v), load(b, bt + n + v)
-        store(out, to + v, re * x - im * y)
-        store(out, to + n + v, re * y + im * x)
+def line_turns(k, coordinates, begin, end, n_samples, n, out):
+    """Write exp(-2 pi i q k u) for samples q and the coordinates u from begin to end, (n_samples, 2, n)."""
+    zero(out, START, 2 * n * n_samples)
+    for i in range(begin, end):
+        cycles = k * coordinates[i]
+        angle = -TWO_PI * (cycles - np.rint(cycles))
+        cos, sin = np.cos(angle), np.sin(angle)
+        re, im = 1.0, 0.0
+        for q in range(n_samples):
+            out[2 * q * n + i - begin], out[(2 * q + 1) * n + i - begin] = re, im
+            re, im = re * cos - im * sin, re * sin + im * cos
 
 
 @njit(cache=True, nogil=True)
-def _multiply_conjugate(a, at, b, bt, n, out, to):
-    """Out = a conj(b) of complex rows of n values."""
-    for v in range(0, n, WIDTH):
-        re, im = load(a, at + v), load(a, at + n + v)
-        x, y = load(b, bt + v), load(b, bt + n + v)
-        store(out, to + v, re * x + im * y)
-        store(out, to + n + v, im * x - re * y)
-
-
-@njit(cache=True, nogil=True)
-def _add_scaled(factor, a, at, n, out, to):
-    """Out += factor a of rows of n values."""
-    vector = fill(np.float32(factor))
-    for v in range(0, n, WIDTH):
-        add(out, to + v, vector * load(a, at + v))
-
-
-@njit(cache=True, nogil=True)
-def _inner(a, at, b, bt, n):
-    """Return the sums of Re(conj(a) b) and Im(conj(a) b) over complex rows of n values."""
-    same, turned = fill(np.float32(0)), fill(np.float32(0))
-    for v in range(0, n, WIDTH):
-        re, im = load(a, at + v), load(a, at + n + v)
-        x, y = load(b, bt + v), load(b, bt + n + v)
-        same += re * x + im * y
-        turned += re * y - im * x
-    return total(same), total(turned)
-
-
-@njit(cache=True, nogil=True)
-def _damped(c, row, b, diffusion, n, out):
-    """Out = row of c after diffusion with this b-value."""
-    for v in range(n):
-        left = np.exp(-np.float32(b) * diffusion[v])
-        out[v], out[n + v] = left * c[2 * row * n + v], left * c[(2 * row + 1) * n + v]
-
-
-@njit(cache=True, nogil=True)
-def _contributions(n, rows, space, phase, states, of_tau, table, place, factors, c):
-    """Write what the rows of a repetition are multiplied with at its pulse, and the products: (rows, 2, n_voxels)."""
-    row_first, row_k, row_emitting, row_tau, _ = rows
-    coordinates, first, index, _ = space
+def gather(values, at, seen, index, begin, a, n, out, to):
+    """Write sums of values times seen over all voxels with the same coordinate along axis a, (2, n)."""
     n_voxels = index.shape[1]
-    width = 2 * n_voxels
-    cos, sin = np.float32(np.cos(phase)), np.float32(np.sin(phase))
-    for i in range(row_first[n], row_first[n + 1]):
-        _phases(row_k[i], coordinates, first, index, n_voxels, table, place)
-        for v in range(n_voxels):
-            re, im = place[v], place[n_voxels + v]
-            place[v], place[n_voxels + v] = cos * re - sin * im, cos * im + sin * re
-        at = (i - row_first[n]) * width
-        _multiply(place, 0, of_tau, row_tau[i] * width, n_voxels, factors, at)
-        _multiply(factors, at, states, row_emitting[i] * width, n_voxels, c, at)
+    zero(out, to, 2 * n)
+    for v in range(n_voxels):
+        x, y, re, im = values[at + v], values[at + n_voxels + v], seen[v], seen[n_voxels + v]
+        u = to + index[a, v] - begin
+        out[u] += x * re - y * im
+        out[u + n] += x * im + y * re
 
 
 @njit(cache=True, nogil=True)
-def _at_node(
-    s, node, sign, kind, rows, row0, segments, nodes, size, c, diffusion, shape, slopes, damped, out
-):
-    """Out = sum of the rows of segment s with this sign of tau at a node, before relaxation; tell whether any.
-
-    kind 0: the rows themselves; 1, 2, 3: their derivatives by k at the node, as far as shape goes; 4: their
-    derivatives by time, 5, 6, 7: by the integral of the moment, as far as b-values go, over -diffusion.
-    """
-    _, row_k, _, _, row_sign = rows
-    row_begins, row_of = segments[6], segments[7]
-    n_voxels = out.size // 2
-    width = out.size
-    out[:] = 0
-    found = False
-    for q in range(row_begins[s], row_begins[s + 1]):
-        i = row_of[q]
-        if row_sign[i] != sign:
-            continue
-        found = True
-        _shape(row_k[i], nodes[0][node], size, shape)
-        factor = shape[kind] if kind < 4 else shape[0] * TWO_PI**2
-        if kind == 4:
-            factor *= row_k[i, 0] ** 2 + row_k[i, 1] ** 2 + row_k[i, 2] ** 2
-        elif kind > 4:
-            factor *= 2 * row_k[i, kind - 5]
-        if diffusion.size > 0:
-            b = _b_value(row_k[i], nodes[1][node], slopes)
-            _damped(c, i - row0, b, diffusion, n_voxels, damped)
-            _add_scaled(factor, damped, 0, width, out, 0)
-        else:
-            _add_scaled(factor, c, (i - row0) * width, width, out, 0)
-    return found
-
-
-@njit(cache=True, nogil=True)
-def _derivatives(s, node, sign, rows, row0, segments, nodes, size, c, diffusion, of_time, at_time, r2, r2_prime,
-                 off_resonance, position, at_node, at, shape, slopes, damped, part, n_kinds, out, to, stride):  # fmt: skip
-    """Add the derivatives of a node by k (3), time, and, with diffusion, the integrals of the moment (3) and of its square.
-
-    at_node at `at` : the node's own magnetisation. Each kind begins `stride` after the one before in `out`.
-    """
-    n_voxels = part.size // 2
-    width = part.size
-    decay = np.float32(1 - 2 * sign)
-    for kind in range(1, n_kinds):
-        if kind < 4 or diffusion.size > 0:
-            _at_node(
-                s,
-                node,
-                sign,
-                kind,
-                rows,
-                row0,
-                segments,
-                nodes,
-                size,
-                c,
-                diffusion,
-                shape,
-                slopes,
-                damped,
-                part,
-            )
-            _multiply(part, 0, of_time, at_time, n_voxels, part, 0)
-        else:
-            part[:] = 0
-        begin = to + (kind - 1) * stride
-        for v in range(n_voxels):
-            x, y = at_node[at + v], at_node[at + n_voxels + v]
-            re, im = part[v], part[n_voxels + v]
-            if kind >= 4:
-                re, im = (
-                    -diffusion[v] * re if diffusion.size > 0 else re,
-                    -diffusion[v] * im if diffusion.size > 0 else im,
-                )
-            turn = np.float32(0)
-            if kind < 4:
-                turn = np.float32(-TWO_PI) * position[(kind - 1) * n_voxels + v]
-            elif kind == 4:
-                turn = np.float32(-TWO_PI) * off_resonance[v]
-                rate = r2[v] + decay * r2_prime[v]
-                re, im = re - rate * x, im - rate * y
-            out[begin + v] += re - turn * y
-            out[begin + n_voxels + v] += im + turn * x
-    if n_kinds > 5:
-        begin = to + 7 * stride
-        for v in range(n_voxels):
-            factor = np.float32(-(TWO_PI**2)) * diffusion[v]
-            out[begin + v] += factor * at_node[at + v]
-            out[begin + n_voxels + v] += factor * at_node[at + n_voxels + v]
-
-
-@njit(cache=True, nogil=True)
-def _largest(begins):
-    """Most entries of a part."""
+def largest(begins):
+    """Most entries of a part, at least 1."""
     most = 1
     for i in range(begins.size - 1):
         most = max(most, begins[i + 1] - begins[i])
@@ -243,332 +99,129 @@ def _largest(begins):
 
 
 @njit(cache=True, nogil=True)
-def _gather(a, first, index, values, lines, j):
-    """Add complex values of the voxels to lines[j], by coordinate along axis a."""
-    n_voxels = index.shape[1]
-    for v in range(n_voxels):
-        lines[j, index[a, v] - first[a]] += complex(values[v], values[n_voxels + v])
+def padded(n):
+    """The next multiple of WIDTH."""
+    return (n + WIDTH - 1) // WIDTH * WIDTH
 
 
 @njit(cache=True, nogil=True)
-def _steps(a, step, coordinates, first, stepping):
-    """Write exp(-2 pi i step u) for the coordinates u along axis a."""
-    for i in range(first[a], first[a + 1]):
-        cycles = step * coordinates[i]
-        angle = -TWO_PI * (cycles - np.rint(cycles))
-        stepping[i - first[a]] = complex(np.cos(angle), np.sin(angle))
+def contributions(begin, end, row_k, row_emitting, row_tau, phase, space, states, of_tau, scratch, factors, c):
+    """Write what rows are multiplied with at their pulse, and the products: (rows, 2, n_voxels).
+
+    scratch : of the size of a table of `phases` and a row of all voxels.
+    """
+    coordinates, first, index = space
+    table, place = scratch
+    n_voxels = index.shape[1]
+    width = 2 * n_voxels
+    for i in range(begin, end):
+        at = (i - begin) * width
+        phases(row_k[i], phase, coordinates, first, index, table, place)
+        multiply(place, START, of_tau, row_tau[i] * width, n_voxels, factors, at)
+        multiply(factors, at, states, row_emitting[i] * width, n_voxels, c, at)
+
+
+@njit(cache=True, nogil=True)
+def damp(b, diffusion, a, at, n, out):
+    """Out = a after diffusion with this b-value."""
+    for v in range(n):
+        left = np.exp(-np.float32(b) * diffusion[v])
+        out[v], out[n + v] = left * a[at + v], left * a[at + n + v]
+
+
+@njit(cache=True, nogil=True)
+def at_node(begin, end, row_of, row_sign, sign, row0, entry, shape, damping, n_kinds, c, diffusion, damped, n,
+            out, step):  # fmt: skip
+    """Write the sums of the rows with this sign of tau at a node, before relaxation.
+
+    begin, end : of the rows of the segment. entry : that of the first. row0 : the first row of c. n_kinds : 1, or
+    4 with the derivatives by k as far as shape goes; these are `step` apart.
+    """
+    for kind in range(n_kinds):
+        zero(out, kind * step, 2 * n)
+    for q in range(begin, end):
+        i = row_of[q]
+        if row_sign[i] != sign:
+            continue
+        e = entry + q - begin
+        own, at = c, (i - row0) * 2 * n
+        if diffusion.size > 0:
+            damp(damping[e, 0], diffusion, c, at, n, damped)
+            own, at = damped, 0
+        for kind in range(n_kinds):
+            if shape[e, kind] != 0:
+                add_scaled(shape[e, kind], own, at, n, out, kind * step)
+
+
+@njit(cache=True, nogil=True)
+def has_sign(begin, end, row_of, row_sign, sign):
+    """Tell whether any of the rows of a segment has this sign."""
+    for q in range(begin, end):
+        if row_sign[row_of[q]] == sign:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)
 def encode(
-    repetitions, rows, segments, nodes, space, states, phase, of_tau, of_time, receive, diffusion, signal
-):
-    """Write the samples of some repetitions to signal, (n_coils, n_samples).
-
-    rows : first of each repetition, k, emitting state, place of (tau, sign), sign of tau (0: +, 1: -).
-    segments : first of each repetition, first samples, axis (3: oblique), k of the first sample, step of k, first
-    nodes, first rows, rows, first weights, weights of nodes.
-    nodes : k, way (time, integrals of the moment and of its square), place of time.
-    space : distinct coordinates, first ones of x, y and z, places of the voxels among them, size.
-    of_tau : (n_tau, 2, n_voxels). of_time : (signs, n_times, 2, n_voxels). receive : (n_coils, 2, n_voxels).
-    diffusion : (n_voxels,), or empty.
-    """
-    first_segment, first_sample, axis, start, step, first_node, _, _, first_weight, weight = segments
-    coordinates, first, index, size = space
-    n_voxels = index.shape[1]
-    width = 2 * n_voxels
-    n_coils, n_times = receive.size // width, nodes[3]
-    n_signs = of_time.size // (n_times * width)
-    n_rows, n_nodes = _largest(rows[0]), _largest(first_node)
-    factors, c = np.empty(n_rows * width, np.float32), np.empty(n_rows * width, np.float32)
-    at_node, part = np.empty(n_nodes * width, np.float32), np.empty(width, np.float32)
-    place, stepping, damped = (
-        np.empty(width, np.float32),
-        np.empty(width, np.float32),
-        np.empty(width, np.float32),
-    )
-    table, turned = np.empty(2 * coordinates.size, np.float32), np.empty(coordinates.size, np.complex128)
-    line_step = np.empty(coordinates.size, np.complex128)
-    lines = np.empty((n_nodes, coordinates.size), np.complex128)
-    shape, slopes = np.empty(4), np.empty(3)
-    for n in repetitions:
-        if first_segment[n] == first_segment[n + 1]:
-            continue
-        _contributions(n, rows, space, phase[n], states, of_tau, table, place, factors, c)
-        for s in range(first_segment[n], first_segment[n + 1]):
-            node0, n_own = first_node[s], first_node[s + 1] - first_node[s]
-            for j in range(n_own):
-                at_node[j * width : (j + 1) * width] = 0
-                for sign in range(n_signs):
-                    if _at_node(s, node0 + j, sign, 0, rows, rows[0][n], segments, nodes, size, c, diffusion, shape,
-                                slopes, damped, part):  # fmt: skip
-                        _multiply(
-                            part,
-                            0,
-                            of_time,
-                            (sign * n_times + nodes[2][node0 + j]) * width,
-                            n_voxels,
-                            part,
-                            0,
-                        )
-                        _add_scaled(1.0, part, 0, width, at_node, j * width)
-            sample0, n_samples = first_sample[s], first_sample[s + 1] - first_sample[s]
-            _phases(start[s], coordinates, first, index, n_voxels, table, place)
-            a = axis[s]
-            if a < 3:
-                n_u = first[a + 1] - first[a]
-                _steps(a, step[s, a], coordinates, first, line_step)
-            else:
-                _phases(step[s], coordinates, first, index, n_voxels, table, stepping)
-            for coil in range(n_coils):
-                if a < 3:
-                    lines[:n_own, :n_u] = 0
-                    for j in range(n_own):
-                        _multiply(at_node, j * width, receive, coil * width, n_voxels, part, 0)
-                        _multiply(part, 0, place, 0, n_voxels, part, 0)
-                        _gather(a, first, index, part, lines, j)
-                    turned[:n_u] = 1
-                    for q in range(n_samples):
-                        w = first_weight[s] + q * n_own
-                        value = 0j
-                        for i in range(n_u):
-                            at = 0j
-                            for j in range(n_own):
-                                at += weight[w + j] * lines[j, i]
-                            value += at * turned[i]
-                            turned[i] *= line_step[i]
-                        signal[coil, sample0 + q] = value
-                else:
-                    # damped is free
-                    _multiply(place, 0, receive, coil * width, n_voxels, damped, 0)
-                    for q in range(n_samples):
-                        w = first_weight[s] + q * n_own
-                        re = im = fill(np.float32(0))
-                        for v in range(0, n_voxels, WIDTH):
-                            x = y = fill(np.float32(0))
-                            for j in range(n_own):
-                                factor = fill(np.float32(weight[w + j]))
-                                x += factor * load(at_node, j * width + v)
-                                y += factor * load(at_node, j * width + n_voxels + v)
-                            seen_re, seen_im = load(damped, v), load(damped, n_voxels + v)
-                            re += x * seen_re - y * seen_im
-                            im += x * seen_im + y * seen_re
-                        signal[coil, sample0 + q] = complex(total(re), total(im))
-                        _multiply(damped, 0, stepping, 0, n_voxels, damped, 0)
-
-
-@njit(cache=True, nogil=True)
-def decode(
-    repetitions, rows, segments, nodes, space, states, phase, of_tau, of_time, receive, diffusion, cotangent,
-    row_time, r2, r2_prime, off_resonance, position, n_sets,
-    of_states, of_phase, of_sample, of_receive, of_voxels,
+    repetitions, rows, segments, entries, nodes, space, states, phase, of_tau, of_time, receive, diffusion,
+    signal,
 ):  # fmt: skip
-    """Pull cotangents of the samples of some repetitions back; see `encode`.
-
-    row_time : tau of the rows. position : (3, n_voxels) flat. n_sets : 1, or 4 with shifts of k, 5 with one of tau, as in `evolution`.
-
-    Adds to of_states, (n_sets, n_emitting, 2, n_voxels); of_phase, by the phase of the pulses; of_sample, by k, time,
-    and, with diffusion, the integrals of the moment and its square at the samples, (n_samples, 4 or 8);
-    of_receive; of_voxels, (4, n_voxels): by R2, 1 / T2', off-resonance, diffusion.
-    """
-    first_segment, first_sample, axis, start, step, first_node, row_begins, row_of, first_weight, weight = (
-        segments
-    )
-    coordinates, first, index, size = space
+    """Write the samples of some repetitions to signal, (n_coils, n_samples)."""
     row_first, row_k, row_emitting, row_tau, row_sign = rows
+    (first_segment, first_sample, axis, start, step, first_node, row_begins, row_of, first_weight,
+     weight) = segments  # fmt: skip
+    first_entry, shape, damping = entries
+    _, place_of_time, n_times = nodes
+    coordinates, first, index = space
     n_voxels = index.shape[1]
     width = 2 * n_voxels
-    n_coils, n_times = receive.size // width, nodes[3]
-    n_signs = of_time.size // (n_times * width)
-    n_rows, n_nodes = _largest(rows[0]), _largest(first_node)
-    n_emitting = of_states.size // (n_sets * width)
-    n_shifts = min(n_sets, 4)
+    n_coils, n_signs = receive.size // width, of_time.size // (n_times * width)
+    n_rows, n_nodes, most = largest(row_first), largest(first_node), largest(first_sample)
     factors, c = np.empty(n_rows * width, np.float32), np.empty(n_rows * width, np.float32)
-    of_c = np.empty(n_shifts * n_rows * width, np.float32)
-    # one for each sign of tau
-    at_node = np.zeros(2 * n_nodes * width, np.float32)
-    of_at_node, part = np.empty(n_nodes * width, np.float32), np.empty(width, np.float32)
-    pulled = np.empty(n_nodes * width, np.float32)
-    n_kinds = 0 if n_sets == 1 else of_sample.shape[1]
-    stride = n_nodes * width
-    changes, received = np.empty(n_kinds * stride, np.float32), np.empty(n_kinds * stride, np.float32)
-    place, stepping, damped = (
-        np.empty(width, np.float32),
-        np.empty(width, np.float32),
-        np.empty(width, np.float32),
-    )
-    turning = np.empty(width, np.float32)
-    table, turned = np.empty(2 * coordinates.size, np.float32), np.empty(coordinates.size, np.complex128)
-    line_step = np.empty(coordinates.size, np.complex128)
-    lines = np.empty((8, n_nodes, coordinates.size), np.complex128)
-    of_lines = np.empty((n_nodes, coordinates.size), np.complex128)
-    shape, slopes = np.empty(4), np.empty(3)
+    node, part = np.empty(n_nodes * width, np.float32), np.empty(width, np.float32)
+    place, seen = np.empty(width, np.float32), np.empty(width, np.float32)
+    stepping, damped = np.empty(width, np.float32), np.empty(width, np.float32)
+    table = np.empty(2 * coordinates.size, np.float32)
+    n_line = padded(largest(first))
+    lines, turning = np.empty(2 * n_nodes * n_line, np.float32), np.empty(2 * most * n_line, np.float32)
+    known_axis, known_step, known_samples = 3, 0.0, 0
+    n_kinds = np.int64(1)
     for n in repetitions:
-        if first_segment[n] == first_segment[n + 1]:
+        row0, end = row_first[n], row_first[n + 1]
+        if row0 == end:
             continue
-        row0 = row_first[n]
-        _contributions(n, rows, space, phase[n], states, of_tau, table, place, factors, c)
-        of_c[:] = 0
+        contributions(row0, end, row_k, row_emitting, row_tau, phase[n], space, states, of_tau, (table, place),
+                      factors, c)  # fmt: skip
         for s in range(first_segment[n], first_segment[n + 1]):
             node0, n_own = first_node[s], first_node[s + 1] - first_node[s]
-            changes[:] = 0
-            for j in range(n_own):
-                for sign in range(n_signs):
-                    at = (sign * n_nodes + j) * width
-                    at_time = (sign * n_times + nodes[2][node0 + j]) * width
-                    found = _at_node(s, node0 + j, sign, 0, rows, row0, segments, nodes, size, c, diffusion, shape,
-                                     slopes, damped, part)  # fmt: skip
-                    if found:
-                        _multiply(part, 0, of_time, at_time, n_voxels, part, 0)
-                    at_node[at : at + width] = part
-                    if found and n_kinds > 0:
-                        _derivatives(s, node0 + j, sign, rows, row0, segments, nodes, size, c, diffusion, of_time,
-                                     at_time, r2, r2_prime, off_resonance, position, at_node, at, shape, slopes,
-                                     damped, part, min(n_kinds, 7) + 1, changes, j * width, stride)  # fmt: skip
-            of_at_node[:] = 0
+            zero(node, START, n_own * width)
+            for sign in range(n_signs):
+                if not has_sign(row_begins[s], row_begins[s + 1], row_of, row_sign, sign):
+                    continue
+                for j in range(node0, node0 + n_own):
+                    at_node(row_begins[s], row_begins[s + 1], row_of, row_sign, sign, row0, first_entry[j],
+                            shape, damping, n_kinds, c, diffusion, damped, n_voxels, part, START)  # fmt: skip
+                    at_time = (sign * n_times + place_of_time[j]) * width
+                    add_product(part, START, of_time, at_time, n_voxels, node, (j - node0) * width)
             sample0, n_samples = first_sample[s], first_sample[s + 1] - first_sample[s]
-            _phases(start[s], coordinates, first, index, n_voxels, table, place)
+            phases(start[s], 0.0, coordinates, first, index, table, place)
             a = axis[s]
-            n_u = 0
-            if a < 3:
-                n_u = first[a + 1] - first[a]
-                _steps(a, step[s, a], coordinates, first, line_step)
-            else:
-                _phases(step[s], coordinates, first, index, n_voxels, table, stepping)
+            if a == 3:
+                phases(step[s], 0.0, coordinates, first, index, table, stepping)
+            elif a != known_axis or step[s, a] != known_step or n_samples > known_samples:
+                known_axis, known_step, known_samples = a, step[s, a], n_samples
+                line_turns(step[s, a], coordinates, first[a], first[a + 1], n_samples, n_line, turning)
             for coil in range(n_coils):
-                for kind in range(n_kinds):
-                    for j in range(n_own):
-                        at = kind * stride + j * width
-                        _multiply(changes, at, receive, coil * width, n_voxels, received, at)
+                multiply(receive, coil * width, place, START, n_voxels, seen, START)
                 if a < 3:
-                    of_lines[:n_own, :n_u] = 0
-                    turned[:n_u] = 1
-                    for q in range(n_samples):
-                        w = first_weight[s] + q * n_own
-                        bar = cotangent[coil, sample0 + q]
-                        for i in range(n_u):
-                            back = bar * np.conj(turned[i])
-                            for j in range(n_own):
-                                of_lines[j, i] += weight[w + j] * back
-                            turned[i] *= line_step[i]
                     for j in range(n_own):
-                        for v in range(n_voxels):
-                            value = of_lines[j, index[a, v] - first[a]]
-                            part[v], part[n_voxels + v] = value.real, value.imag
-                        _multiply_conjugate(part, 0, place, 0, n_voxels, pulled, j * width)
-                    for kind in range(n_kinds):
-                        lines[kind, :n_own, :n_u] = 0
-                        for j in range(n_own):
-                            _multiply(received, kind * stride + j * width, place, 0, n_voxels, part, 0)
-                            _gather(a, first, index, part, lines[kind], j)
-                    turned[:n_u] = 1
-                    for q in range(n_samples):
-                        w = first_weight[s] + q * n_own
-                        bar = np.conj(cotangent[coil, sample0 + q])
-                        for kind in range(n_kinds):
-                            value = 0j
-                            for i in range(n_u):
-                                at_u = 0j
-                                for j in range(n_own):
-                                    at_u += weight[w + j] * lines[kind, j, i]
-                                value += at_u * turned[i]
-                            of_sample[sample0 + q, kind] += (bar * value).real
-                        for i in range(n_u):
-                            turned[i] *= line_step[i]
-                else:
-                    pulled[: n_own * width] = 0
-                    turning[:] = place
-                    for q in range(n_samples):
-                        w = first_weight[s] + q * n_own
-                        bar = cotangent[coil, sample0 + q]
-                        bar_re, bar_im = fill(np.float32(bar.real)), fill(np.float32(bar.imag))
-                        for v in range(0, n_voxels, WIDTH):
-                            re, im = load(turning, v), load(turning, n_voxels + v)
-                            back_re, back_im = bar_re * re + bar_im * im, bar_im * re - bar_re * im
-                            store(part, v, back_re)
-                            store(part, n_voxels + v, back_im)
-                            for j in range(n_own):
-                                factor = fill(np.float32(weight[w + j]))
-                                add(pulled, j * width + v, factor * back_re)
-                                add(pulled, j * width + v + n_voxels, factor * back_im)
-                        for kind in range(n_kinds):
-                            same = fill(np.float32(0))
-                            for v in range(0, n_voxels, WIDTH):
-                                x = y = fill(np.float32(0))
-                                for j in range(n_own):
-                                    factor = fill(np.float32(weight[w + j]))
-                                    at = kind * stride + j * width + v
-                                    x += factor * load(received, at)
-                                    y += factor * load(received, at + n_voxels)
-                                same += load(part, v) * x + load(part, n_voxels + v) * y
-                            of_sample[sample0 + q, kind] += total(same)
-                        _multiply(turning, 0, stepping, 0, n_voxels, turning, 0)
-                for j in range(n_own):
-                    for sign in range(n_signs):
-                        _multiply_conjugate(
-                            pulled, j * width, at_node, (sign * n_nodes + j) * width, n_voxels, part, 0
-                        )
-                        _add_scaled(1.0, part, 0, width, of_receive, coil * width)
-                    _multiply_conjugate(pulled, j * width, receive, coil * width, n_voxels, part, 0)
-                    _add_scaled(1.0, part, 0, width, of_at_node, j * width)
-            for j in range(n_own):
-                node = node0 + j
-                at = j * width
-                for sign in range(n_signs):
-                    of_r2_prime = np.float32(1 - 2 * sign)
-                    time = np.float32(nodes[1][node, 0])
-                    own = (sign * n_nodes + j) * width
-                    for v in range(n_voxels):
-                        re, im = of_at_node[at + v], of_at_node[at + n_voxels + v]
-                        x, y = at_node[own + v], at_node[own + n_voxels + v]
-                        same, turn = re * x + im * y, re * y - im * x
-                        of_voxels[0, v] -= time * same
-                        of_voxels[1, v] -= of_r2_prime * time * same
-                        of_voxels[2, v] += np.float32(TWO_PI) * time * turn
-                    _multiply_conjugate(of_at_node, at, of_time, (sign * n_times + nodes[2][node]) * width, n_voxels,
-                                        part, 0)  # fmt: skip
-                    for q in range(row_begins[s], row_begins[s + 1]):
-                        i = row_of[q]
-                        if row_sign[i] != sign:
-                            continue
-                        _shape(row_k[i], nodes[0][node], size, shape)
-                        mine = (i - row0) * width
-                        if diffusion.size > 0:
-                            b = _b_value(row_k[i], nodes[1][node], slopes)
-                            # pull through the damping, then everything as without it
-                            for v in range(n_voxels):
-                                left = np.exp(-np.float32(b) * diffusion[v])
-                                damped[v], damped[n_voxels + v] = left * part[v], left * part[n_voxels + v]
-                            for v in range(n_voxels):
-                                same = damped[v] * c[mine + v] + damped[n_voxels + v] * c[mine + n_voxels + v]
-                                same *= np.float32(shape[0])
-                                of_voxels[3, v] -= np.float32(b) * same
-                                if n_sets > 1:
-                                    for shift in range(1, 4):
-                                        factor = -np.float32(shape[0] * slopes[shift - 1]) * diffusion[v]
-                                        to = shift * n_rows * width + mine + v
-                                        of_c[to] += factor * damped[v]
-                                        of_c[to + n_voxels] += factor * damped[n_voxels + v]
-                        else:
-                            damped[:] = part
-                        for shift in range(n_shifts):
-                            _add_scaled(shape[shift], damped, 0, width, of_c, shift * n_rows * width + mine)
-        for i in range(row_first[n], row_first[n + 1]):
-            at = (i - row0) * width
-            _, turn = _inner(of_c, at, c, at, n_voxels)
-            of_phase[n] -= turn
-            tau, of_r2_prime = np.float32(row_time[i]), np.float32(1 - 2 * row_sign[i])
-            for v in range(n_voxels):
-                re, im, x, y = of_c[at + v], of_c[at + n_voxels + v], c[at + v], c[at + n_voxels + v]
-                of_voxels[1, v] -= of_r2_prime * tau * (re * x + im * y)
-                of_voxels[2, v] += np.float32(TWO_PI) * tau * (re * y - im * x)
-            for shift in range(n_shifts):
-                _multiply_conjugate(of_c, shift * n_rows * width + at, factors, at, n_voxels, part, 0)
-                to = (shift * n_emitting + row_emitting[i]) * width
-                _add_scaled(1.0, part, 0, width, of_states, to)
-                if shift == 0 and n_sets == 5:
-                    to = (4 * n_emitting + row_emitting[i]) * width
-                    for v in range(n_voxels):
-                        factor = -of_r2_prime * r2_prime[v]
-                        of_states[to + v] += factor * part[v]
-                        of_states[to + n_voxels + v] += factor * part[n_voxels + v]
+                        gather(node, j * width, seen, index, first[a], a, n_line, lines, 2 * j * n_line)
+                for q in range(n_samples):
+                    w = first_weight[s] + q * n_own
+                    if a < 3:
+                        re, im = sums(lines, START, n_own, 2 * n_line, weight, w, turning, 2 * q * n_line, n_line)
+                    else:
+                        re, im = sums(node, START, n_own, width, weight, w, seen, START, n_voxels)
+                        multiply(seen, START, stepping, START, n_voxels, seen, START)
+                    signal[coil, sample0 + q] = complex(re, im)
