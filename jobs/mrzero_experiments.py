@@ -72,12 +72,14 @@ def _from_zero(
         structure,
         _near_zero(n, seed),
         whole_encoding(n, SPOILER),
-        {"flip_angle": 0.002, "phase": 0.01, "centre": 0.3, "extent": 1.0, "extent_change": 0.03},
+        {"flip_angle": 0.003, "phase": 0.01, "centre": 0.3, "extent": 2.0, "extent_change": 0.03},
         size.n_iterations,
         shown,
         train=train,
         batch_size=batch_size,
         sar_weight=sar_weight,
+        edge_weight=5.0,
+        decay=0.03,
         mask=mask,
     )
 
@@ -88,7 +90,7 @@ def _near_zero(n: int, seed: int) -> Arrays:
     return {
         "flip_angle": np.full(n, 1e-3),
         "phase": np.zeros(n),
-        "centre": rng.normal(0, 3, (n, 2)),
+        "centre": rng.normal(0, n / 8, (n, 2)),
         "extent": np.zeros(2),
         "extent_change": np.zeros((n, 2)),
     }

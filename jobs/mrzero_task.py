@@ -89,6 +89,9 @@ class Task:
         Objects of a step.
     sar_weight : float
         Weight of the relative SAR in the loss, beside the squared relative error of the image.
+    edge_weight : float
+        Weight of the squared differences between neighbouring pixels of image minus target, relative to the
+        power of the target. It makes outer k-space count more.
     decay, n_restarts, perturbation
         As of `optimise`.
     radial : bool
@@ -110,6 +113,7 @@ class Task:
     train: tuple[ObjectMaps, ...] = ()
     batch_size: int = 1
     sar_weight: float = 0.0
+    edge_weight: float = 0.0
     decay: float = 0.01
     n_restarts: int = 0
     perturbation: dict[str, float] = field(default_factory=dict)
@@ -209,7 +213,17 @@ class Task:
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         sar = relative_sar(played["flip_angle"], self.target.flip_angle)
         loss = l2_error(image, target) + self.sar_weight * sar
+        if self.edge_weight:
+            loss += self.edge_weight * _edge_error(image, target)
         return loss, {_ERROR: image_error(image, target), _SAR: sar}
+
+
+def _edge_error(image: tf.Tensor, target: NDArray[np.complex64]) -> tf.Tensor:
+    """Squared differences along both axes of image - target, over the squares of the target."""
+    apart = image - target
+    steps = apart[..., 1:, :] - apart[..., :-1, :], apart[..., 1:] - apart[..., :-1]
+    power = sum(tf.reduce_sum(tf.math.square(tf.abs(step))) for step in steps)
+    return power / tf.reduce_sum(tf.math.square(tf.abs(target)))
 
 
 def _side_by_side(objects: list[ObjectMaps]) -> Twin:
