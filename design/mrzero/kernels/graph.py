@@ -46,17 +46,20 @@ def _join(n_orbits, grid, table, keys, k_orbit, inputs, column, number):
             sign = 1 if key > 0 else -1
         keys[n_orbits, a] = sign * key
     if sign == 0:
-        inputs[0, 0] = number
-        return n_orbits
-    place = _find(n_orbits, table, keys)
-    orbit = table[place]
-    if orbit < 0:
+        orbit, sign = 0 if column == 0 else n_orbits, 1
+    else:
+        place = _find(n_orbits, table, keys)
+        if table[place] < 0:
+            table[place] = n_orbits
+        orbit = table[place]
+    column = 1 if (column == 0 and sign < 0) else column
+    if orbit == n_orbits or inputs[orbit, column] >= 0:
+        # states that were just too far apart to merge before may meet here by rounding; they stay apart
         orbit = n_orbits
-        table[place] = orbit
         for a in range(4):
             k_orbit[orbit, a] *= sign
         n_orbits += 1
-    inputs[orbit, 1 if (column == 0 and sign < 0) else column] = number
+    inputs[orbit, column] = number
     return n_orbits
 
 
