@@ -154,7 +154,7 @@ class _Rows:
 
 @dataclass(frozen=True, eq=False)
 class _Cuts:
-    """Sampled events, first segments of the repetitions, first samples of the segments, middles of readouts."""
+    """Sampled events, first segments of repetitions, first samples of segments, middles of readouts."""
 
     sampled: IntArray
     first_segment: IntArray
@@ -191,9 +191,7 @@ def _readout(
     return ends, used // 2, used % 2, list(places.reshape(keys.shape))
 
 
-def _assemble(
-    cuts: _Cuts, rows: _Rows, way: Way, graph: Graph, rates: Rates, tolerance: float
-) -> Encoding:
+def _assemble(cuts: _Cuts, rows: _Rows, way: Way, graph: Graph, rates: Rates, tolerance: float) -> Encoding:
     """Arrange everything in flat arrays."""
     sampled, segment_first, first_sample = cuts.sampled, cuts.first_segment, cuts.first_sample
     counts = np.diff(first_sample)
@@ -287,7 +285,7 @@ def _damping(k: RealArray, time: RealArray, area: RealArray, square: RealArray) 
 
 
 def _all_weights(counts: IntArray, n_nodes: IntArray) -> tuple[RealArray, IntArray, RealArray]:
-    """Return the nodes of all segments among their samples, where the weights of each begin, and all weights."""
+    """Return the nodes of segments among their samples, where the weights of each begin, and all weights."""
     nodes, offsets, weights = [], [], []
     known: dict[tuple[int, int], int] = {}
     total = 0
