@@ -154,7 +154,7 @@ class _Rows:
 
 @dataclass(frozen=True, eq=False)
 class _Cuts:
-    """Sampled events, first segments of the repetitions, first samples of the segments, middles of readouts."""
+    """Sampled events, first segments of repetitions, first samples of segments, middles of readouts."""
 
     sampled: IntArray
     first_segment: IntArray
@@ -285,7 +285,7 @@ def _damping(k: RealArray, time: RealArray, area: RealArray, square: RealArray) 
 
 
 def _all_weights(counts: IntArray, n_nodes: IntArray) -> tuple[RealArray, IntArray, RealArray]:
-    """Return the nodes of all segments among their samples, where the weights of each begin, and all weights."""
+    """Return the nodes of segments among their samples, where the weights of each begin, and all weights."""
     nodes, offsets, weights = [], [], []
     known: dict[tuple[int, int], int] = {}
     total = 0

@@ -85,7 +85,7 @@ class Representatives:
         used = weight > 0
 
         def mean(values: RealArray) -> RealArray:
-            sums: RealArray = np.bincount(group, energy * values)
+            sums = np.bincount(group, energy * values).astype(np.float64)
             return sums[used] / weight[used]
 
         return cls(
@@ -163,14 +163,15 @@ def make_graph(
         of_t, of_z = np.empty((2, capacity, b1.size), np.complex128)
         dropped = np.zeros((n, 2))
         if not kernels.build(
-            flip_angle, phase, total, grid, e1, e2, b1, voices.weight, cut, first, k_t, k_z, of_t, of_z, orbits,
-            dropped,
+            flip_angle, phase, total, grid, e1, e2, b1, voices.weight, cut, first, k_t, k_z, of_t, of_z,
+            orbits, dropped,
         ):  # fmt: skip
             capacity *= 2
             if capacity > _MOST_STATES:
                 raise ValueError(
                     f"tolerance={tolerance:g} needs more than {_MOST_STATES // 2} states of this sequence: "
-                    "its moments never repeat and its pulses are large; loosen the tolerance or use fewer pulses"
+                    "its moments never repeat and its pulses are large; loosen the tolerance or use fewer "
+                    "pulses"
                 )
             continue
         n_t, n_z, n_orbits = first[-1]

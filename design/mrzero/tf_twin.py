@@ -3,8 +3,8 @@
 Import this file by name: `design.mrzero` itself does without TensorFlow.
 
 What is given as a tensor or variable is differentiated; numbers and NumPy arrays are constants, which saves
-time, above all for moments and durations. Works eagerly. TensorFlow hands back the gradient of a real scalar L
-by a complex signal S as dL/d(Re S) + i dL/d(Im S), which is what `Twin.gradient` takes.
+time, above all for moments and durations. Works eagerly. TensorFlow hands back the gradient of a real
+scalar L by a complex signal S as dL/d(Re S) + i dL/d(Im S), which is what `Twin.gradient` takes.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def signals(
     sequence : ImagingSequence
         Gives the structure (events, ADC) and whatever is not given below.
     flip_angle, phase, moments, durations, adc_phase : tensor or array_like, optional
-        In place of those of `sequence`, in the same shapes and units. float32 suffices for angles and moments;
-        durations in float32 are rounded by up to 6e-8 of their value.
+        In place of those of `sequence`, in the same shapes and units. float32 suffices for angles and
+        moments; durations in float32 are rounded by up to 6e-8 of their value.
     proton_density, t1, t2, t2_prime, off_resonance, diffusion, b1, coil_sensitivities : tensor, optional
         In place of those of the twin's voxels. A twin is made for each call.
 

@@ -148,7 +148,7 @@ class Twin:
         self._tables: dict[str, tuple[bytes, Floats]] = {}
 
     def plan(self, sequence: ImagingSequence, *, ways: bool = False) -> Plan:
-        """Choose the states and readout nodes of a sequence; `ways`: also for derivatives by moments and times."""
+        """Choose the states and nodes for a sequence; `ways`: also for derivatives by moments and times."""
         way = Way.of(sequence)
         graph = make_graph(sequence, way, self._representatives, self.voxels.size, self.tolerance, ways)
         return Plan(sequence, graph, way, make_encoding(sequence, way, graph, self._rates, self.tolerance))
@@ -254,7 +254,8 @@ class Twin:
         b_t, b_z, slope_t, slope_z = self._damping(plan)
         return (
             graph.first, graph.orbits, graph.emitting, sequence.flip_angle, sequence.phase,
-            way.time[way.last_event], self._r1, self._r2, self._b1, self._diffusion, b_t, b_z, slope_t, slope_z,
+            way.time[way.last_event], self._r1, self._r2, self._b1, self._diffusion, b_t, b_z, slope_t,
+            slope_z,
         )  # fmt: skip
 
     def _encoding_arguments(self, plan: Plan, states: Floats) -> tuple[Any, ...]:
@@ -263,11 +264,12 @@ class Twin:
         diffusion = self._diffusion if self._rates.diffuses else self._diffusion[:0]
         return (
             encoding.rows, encoding.segments, encoding.entries, nodes, self._space, states,
-            plan.sequence.phase, self._tau_table(encoding), self._time_table(encoding), self._receive, diffusion,
+            plan.sequence.phase, self._tau_table(encoding), self._time_table(encoding), self._receive,
+            diffusion,
         )  # fmt: skip
 
     def _tau_table(self, encoding: Encoding) -> Floats:
-        """Phase, and decay with T2' until the middle of the readout, that states bring along with their tau."""
+        """Phase, and decay with T2' until the middle of the readout, that states bring with their tau."""
         tau, sign, middle = encoding.taus.T[:, :, np.newaxis]
         decay = -(1 - 2 * sign) * (tau + middle)
         return self._table("tau", encoding.taus, tau, decay)
@@ -401,7 +403,7 @@ class Twin:
     def _add_damping(
         self, plan: Plan, of_b: RealArray, by_time: RealArray, by_area: RealArray, by_square: RealArray
     ) -> None:
-        """Add derivatives by the b-values of states until the next pulse to those by the ends of repetitions."""
+        """Add derivatives by the b-values of states until the next pulse to those by ends of repetitions."""
         graph, end, square = plan.graph, plan.way.last_event, (2 * np.pi) ** 2
         of_t, of_z = self._pulses_of_states(plan)
         n_t = len(graph.k_transverse)

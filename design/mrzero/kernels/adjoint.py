@@ -44,7 +44,7 @@ def _most(begins):
 
 @njit(cache=True, nogil=True)
 def _begin(n, v0, n_voxels, first, first_emitting, emitting, place_of_set, cotangent, bar_t, room):
-    """Write the cotangents of the transverse states of pulse n as far as they emit; sets begin `room` rows apart."""
+    """Write what the transverse states of pulse n get as emitting ones; sets begin `room` rows apart."""
     t0, t1 = first[n, 0], first[n + 1, 0]
     for s in range(place_of_set.shape[0]):
         zero(bar_t, s * room * ROW, (t1 - t0) * ROW)
@@ -103,12 +103,12 @@ def backwards(
 ):  # fmt: skip
     """Pull cotangents of the emitting states back to the pulses, the ways between them, and the voxels.
 
-    slope_t, slope_z : derivatives of the b-values by k, (n_states, 3); empty without diffusion. position : (3,
-    n_voxels) flat. first_emitting : of each pulse. place_of_set : (n_sets, n_emitting), rows of cotangent, -1 for
-    those that are 0. cotangent : (n_rows, 2, n_voxels) flat.
+    slope_t, slope_z : derivatives of the b-values by k, (n_states, 3); empty without diffusion. position :
+    (3, n_voxels) flat. first_emitting : of each pulse. place_of_set : (n_sets, n_emitting), rows of
+    cotangent, -1 for those that are 0. cotangent : (n_rows, 2, n_voxels) flat.
 
-    Adds to of_pulses, (n, 8): by flip angle, phase, relaxation and phase with time since this pulse, then by a
-    shift of all transverse states until the next pulse along x, y, z, tau; of_b : by the b-values of
+    Adds to of_pulses, (n, 8): by flip angle, phase, relaxation and phase with time since this pulse, then
+    by a shift of all transverse states until the next pulse along x, y, z, tau; of_b : by the b-values of
     transverse, then of longitudinal states; of_voxels, (4, n_voxels) flat: by R1, R2, |B1|, diffusion.
     """
     n_voxels, n_pulses, n_sets = r1.size, flip.size, place_of_set.shape[0]
@@ -155,8 +155,9 @@ def backwards(
                     damping(orbits[j, 1], b_t, diffusion, v0, rows, 5 * LANES)
                     damping(orbits[j, 2], b_z, diffusion, v0, rows, 6 * LANES)
                 for h in range(0, LANES, WIDTH):
-                    _orbit_backwards(n, j == first[n, 2], h, v0, orbit, begins, turns, coefficient_rows, states, diffuses,
-                                     damping_of, n_sets, n_t, rooms, now, before, pulled, of_damping)  # fmt: skip
+                    _orbit_backwards(n, j == first[n, 2], h, v0, orbit, begins, turns, coefficient_rows,
+                                     states, diffuses, damping_of, n_sets, n_t, rooms, now, before, pulled,
+                                     of_damping)  # fmt: skip
             for lane in range(LANES):
                 v = v0 + lane
                 of_pulses[n, 0] += sums[lane] * b1[v]
@@ -186,14 +187,14 @@ def backwards(
 
 @njit(cache=True, nogil=True)
 def _orbit_backwards(
-    n, zero_order, h, v0, orbit, begins, turns, rows, states, diffuses, damping_of, n_sets, n_t, rooms, now, before,
-    pulled, of_damping,
+    n, zero_order, h, v0, orbit, begins, turns, rows, states, diffuses, damping_of, n_sets, n_t, rooms,
+    now, before, pulled, of_damping,
 ):  # fmt: skip
     """Pull the cotangents of an orbit back through pulse n for the voxels from h on.
 
-    zero_order : whether it is the orbit with k = 0. begins : first states of the pulse and of the one before. now,
-    before : cotangents of the states after both. pulled : cotangents of the longitudinal magnetisation with k = 0,
-    overwritten; sums by flip angle, phase, e1 and e2, then by shifts.
+    zero_order : whether it is the orbit with k = 0. begins : first states of the pulse and of the one before.
+    now, before : cotangents of the states after both. pulled : cotangents of the longitudinal magnetisation
+    with k = 0, overwritten; sums by flip angle, phase, e1 and e2, then by shifts.
     """
     half, one, none = fill(np.float32(0.5)), fill(np.float32(1)), nothing()
     i_p, i_m, i_z, o_p, o_m, o_z = orbit

@@ -56,8 +56,8 @@ def _add_changes(own, at, of_shape, step, of_time, at_time, sign, maps, n, out, 
 
 
 @njit(cache=True, nogil=True)
-def _add_diffusion_changes(begin, end, row_of, row_sign, sign, row0, entry, shape, damping, row_k, c, diffusion,
-                           of_time, at_time, scratch, n, out, to, stride):  # fmt: skip
+def _add_diffusion_changes(begin, end, row_of, row_sign, sign, row0, entry, shape, damping, row_k, c,
+                           diffusion, of_time, at_time, scratch, n, out, to, stride):  # fmt: skip
     """Add the changes of a node by time and the integrals of moments that diffusion makes."""
     damped, part = scratch
     for q in range(begin, end):
@@ -114,8 +114,8 @@ def _add_to_pulse(bar, at, c, tau, decay, n, of_voxels):
 
 
 @njit(cache=True, nogil=True)
-def _add_to_rows(begin, end, row_of, row_sign, sign, row0, entry, shape, damping, n_shifts, part, c, diffusion,
-                 damped, n, of_voxels, of_c, step):  # fmt: skip
+def _add_to_rows(begin, end, row_of, row_sign, sign, row0, entry, shape, damping, n_shifts, part, c,
+                 diffusion, damped, n, of_voxels, of_c, step):  # fmt: skip
     """Pull the cotangent of a node before relaxation back to its rows and their shifts, `step` apart."""
     for q in range(begin, end):
         i, e = row_of[q], entry + q - begin
@@ -147,13 +147,13 @@ def decode(
 ):  # fmt: skip
     """Pull cotangents of the samples of some repetitions back; see `encode`.
 
-    row_time : tau of the rows. maps : R2, 1 / T2', off-resonance, position (3, n_voxels) flat. place_of_set : (n_sets,
-    n_emitting), rows of of_states, -1 for those that are 0; n_sets is 1, or 4 with shifts of k, 5 with one of
-    tau, as in `evolution`.
+    row_time : tau of the rows. maps : R2, 1 / T2', off-resonance, position (3, n_voxels) flat.
+    place_of_set : (n_sets, n_emitting), rows of of_states, -1 for those that are 0; n_sets is 1, or 4 with
+    shifts of k, 5 with one of tau, as in `evolution`.
 
-    Adds to of_states, (n_rows, 2, n_voxels); of_phase, by the phase of the pulses; of_sample, changes, (n_samples,
-    4 or 8); of_receive; of_voxels, (4, n_voxels): by R2, 1 / T2', off-resonance, diffusion. All but of_phase
-    and of_sample are flat.
+    Adds to of_states, (n_rows, 2, n_voxels); of_phase, by the phase of the pulses; of_sample, changes,
+    (n_samples, 4 or 8); of_receive; of_voxels, (4, n_voxels): by R2, 1 / T2', off-resonance, diffusion.
+    All but of_phase and of_sample are flat.
     """
     row_first, row_k, row_emitting, row_tau, row_sign = rows
     (first_segment, first_sample, axis, start, step, first_node, row_begins, row_of, first_weight,
@@ -184,8 +184,8 @@ def decode(
         row0, end = row_first[n], row_first[n + 1]
         if row0 == end:
             continue
-        contributions(row0, end, row_k, row_emitting, row_tau, phase[n], space, states, of_tau, (table, place),
-                      factors, c)  # fmt: skip
+        contributions(row0, end, row_k, row_emitting, row_tau, phase[n], space, states, of_tau,
+                      (table, place), factors, c)  # fmt: skip
         for shift in range(n_shifts):
             zero(of_c, shift * step_c, (end - row0) * width)
         for s in range(first_segment[n], first_segment[n + 1]):
@@ -199,16 +199,16 @@ def decode(
                 for j in range(n_own):
                     at_time = (sign * n_times + place_of_time[node0 + j]) * width
                     at, entry = (sign * n_nodes + j) * width, first_entry[node0 + j]
-                    at_node(q0, q1, row_of, row_sign, sign, row0, entry, shape, damping, n_shifts, c, diffusion,
-                            damped, n_voxels, parts, width)  # fmt: skip
+                    at_node(q0, q1, row_of, row_sign, sign, row0, entry, shape, damping, n_shifts, c,
+                            diffusion, damped, n_voxels, parts, width)  # fmt: skip
                     multiply(parts, START, of_time, at_time, n_voxels, node, at)
                     if n_changes > 0:
                         _add_changes(node, at, parts, width, of_time, at_time, sign, maps, n_voxels, changes,
                                      j * width, stride)  # fmt: skip
                     if n_changes > 4:
-                        _add_diffusion_changes(q0, q1, row_of, row_sign, sign, row0, entry, shape, damping, row_k,
-                                               c, diffusion, of_time, at_time, (damped, part), n_voxels, changes,
-                                               j * width, stride)  # fmt: skip
+                        _add_diffusion_changes(q0, q1, row_of, row_sign, sign, row0, entry, shape, damping,
+                                               row_k, c, diffusion, of_time, at_time, (damped, part),
+                                               n_voxels, changes, j * width, stride)  # fmt: skip
             zero(of_node, START, n_own * width)
             sample0, n_samples = first_sample[s], first_sample[s + 1] - first_sample[s]
             a = axis[s]
@@ -220,13 +220,13 @@ def decode(
             for coil in range(n_coils):
                 phases(start[s], 0.0, coordinates, first, index, table, place)
                 if a < 3:
-                    _decode_line(coil, sample0, n_samples, n_own, first_weight[s], weight, cotangent, turning, place,
-                                 receive, index, first[a], a, n_line, n_changes, changes, stride, seen, lines,
-                                 pulled, of_sample)  # fmt: skip
+                    _decode_line(coil, sample0, n_samples, n_own, first_weight[s], weight, cotangent,
+                                 turning, place, receive, index, first[a], a, n_line, n_changes, changes,
+                                 stride, seen, lines, pulled, of_sample)  # fmt: skip
                 else:
-                    _decode_oblique(coil, sample0, n_samples, n_own, first_weight[s], weight, cotangent, stepping,
-                                    place, receive, n_voxels, n_changes, changes, stride, seen, pulled,
-                                    of_sample)  # fmt: skip
+                    _decode_oblique(coil, sample0, n_samples, n_own, first_weight[s], weight, cotangent,
+                                    stepping, place, receive, n_voxels, n_changes, changes, stride, seen,
+                                    pulled, of_sample)  # fmt: skip
                 for j in range(n_own):
                     for sign in range(n_signs):
                         if has_sign(q0, q1, row_of, row_sign, sign):
@@ -237,12 +237,13 @@ def decode(
                 if not has_sign(q0, q1, row_of, row_sign, sign):
                     continue
                 for j in range(n_own):
-                    _add_to_rates(of_node, j * width, node, (sign * n_nodes + j) * width, node_time[node0 + j],
-                                  1 - 2 * sign, n_voxels, of_voxels)  # fmt: skip
+                    _add_to_rates(of_node, j * width, node, (sign * n_nodes + j) * width,
+                                  node_time[node0 + j], 1 - 2 * sign, n_voxels, of_voxels)  # fmt: skip
                     at_time = (sign * n_times + place_of_time[node0 + j]) * width
                     multiply_conjugate(of_node, j * width, of_time, at_time, n_voxels, part, START)
                     _add_to_rows(q0, q1, row_of, row_sign, sign, row0, first_entry[node0 + j], shape, damping,
-                                 n_shifts, part, c, diffusion, damped, n_voxels, of_voxels, of_c, step_c)  # fmt: skip
+                                 n_shifts, part, c, diffusion, damped, n_voxels, of_voxels, of_c,
+                                 step_c)  # fmt: skip
         for i in range(row0, end):
             at, decay = (i - row0) * width, 1 - 2 * row_sign[i]
             for shift in range(n_sets):
@@ -260,8 +261,8 @@ def decode(
 
 
 @njit(cache=True, nogil=True)
-def _decode_line(coil, sample0, n_samples, n_own, w, weight, cotangent, turning, place, receive, index, begin, a,
-                 n_line, n_changes, changes, stride, seen, lines, pulled, of_sample):  # fmt: skip
+def _decode_line(coil, sample0, n_samples, n_own, w, weight, cotangent, turning, place, receive, index,
+                 begin, a, n_line, n_changes, changes, stride, seen, lines, pulled, of_sample):  # fmt: skip
     """Pull samples of a coil along an axis back to the nodes, and add the derivatives by samples."""
     n_voxels = index.shape[1]
     width, line = 2 * n_voxels, 2 * n_line

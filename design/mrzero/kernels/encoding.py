@@ -5,8 +5,8 @@ The samples of a repetition are cut into segments of equal steps in k and time. 
 the voxels' centres are not. A row is an emitting state while its tau has one sign: decay with T2' has a kink
 at 0. An entry is a row at a node of a segment.
 
-Rows of all voxels are float32 as in `rows`. Along one axis a segment needs one sum over the other two axes for
-each node; oblique ones go through all voxels for every sample.
+Rows of all voxels are float32 as in `rows`. Along one axis a segment needs one sum over the other two axes
+for each node; oblique ones go through all voxels for every sample.
 
 Arguments of the kernels:
 
@@ -16,7 +16,8 @@ segments : first of each repetition, first samples, axis (3: oblique), k of the 
 entries : first of each node; what the shape of the voxels leaves of them and its derivatives by k, (n, 4);
     b-values and their derivatives by k, (n, 4), or empty without diffusion.
 nodes : time, place of time, number of times.
-space : distinct coordinates along x, then y, then z; first ones; places of the voxels among them, (3, n_voxels).
+space : distinct coordinates along x, then y, then z; first ones; places of the voxels among them,
+    (3, n_voxels).
 states : (n_emitting, 2, n_voxels) flat. of_tau : (n_tau, 2, n_voxels) flat. of_time : (signs, n_times, 2,
     n_voxels) flat. receive : (n_coils, 2, n_voxels) flat. diffusion : (n_voxels,), or empty.
 """
@@ -136,8 +137,8 @@ def at_node(begin, end, row_of, row_sign, sign, row0, entry, shape, damping, n_k
             out, step):  # fmt: skip
     """Write the sums of the rows with this sign of tau at a node, before relaxation.
 
-    begin, end : of the rows of the segment. entry : that of the first. row0 : the first row of c. n_kinds : 1, or
-    4 with the derivatives by k as far as shape goes; these are `step` apart.
+    begin, end : of the rows of the segment. entry : that of the first. row0 : the first row of c.
+    n_kinds : 1, or 4 with the derivatives by k as far as shape goes; these are `step` apart.
     """
     for kind in range(n_kinds):
         zero(out, kind * step, 2 * n)
@@ -158,10 +159,10 @@ def at_node(begin, end, row_of, row_sign, sign, row0, entry, shape, damping, n_k
 @njit(cache=True, nogil=True)
 def has_sign(begin, end, row_of, row_sign, sign):
     """Tell whether any of the rows of a segment has this sign."""
+    found = False
     for q in range(begin, end):
-        if row_sign[row_of[q]] == sign:
-            return True
-    return False
+        found = found or row_sign[row_of[q]] == sign
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -193,8 +194,8 @@ def encode(
         row0, end = row_first[n], row_first[n + 1]
         if row0 == end:
             continue
-        contributions(row0, end, row_k, row_emitting, row_tau, phase[n], space, states, of_tau, (table, place),
-                      factors, c)  # fmt: skip
+        contributions(row0, end, row_k, row_emitting, row_tau, phase[n], space, states, of_tau,
+                      (table, place), factors, c)  # fmt: skip
         for s in range(first_segment[n], first_segment[n + 1]):
             node0, n_own = first_node[s], first_node[s + 1] - first_node[s]
             zero(node, START, n_own * width)

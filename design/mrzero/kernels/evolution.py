@@ -18,7 +18,7 @@ ROW = 2 * LANES
 
 @njit(cache=True, nogil=True)
 def coefficients(n, v0, flip, duration, anew, r1, r2, b1, rows):
-    """Write cos and sin of the pulse, and, if they are `anew`, the decays since the one before, as rows of LANES."""
+    """Write cos and sin of the pulse and, if `anew`, the decays since the one before, as rows of LANES."""
     for lane in range(LANES):
         angle = np.float32(flip[n]) * b1[v0 + lane]
         rows[lane], rows[LANES + lane] = np.cos(angle), np.sin(angle)

@@ -14,12 +14,13 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def _find(orbit, table, keys):
-    """Return the place in the open-addressing table of the orbit with the same key as this one, or a free one."""
-    h = np.uint64(1469598103934665603)
+    """Return the place in the open-addressing table of the orbit with the key of this one, or a free one."""
+    h = np.int64(0)
     for a in range(4):
-        h = (h ^ np.uint64(keys[orbit, a])) * np.uint64(1099511628211)
-        h ^= h >> np.uint64(29)
-    mask = np.uint64(table.size - 1)
+        # 31 bits at a time, so that no product overflows
+        h = ((h ^ (keys[orbit, a] & 0x7FFFFFFF)) * 1103515245) & 0x7FFFFFFF
+        h ^= h >> 13
+    mask = table.size - 1
     place = h & mask
     while True:
         other = table[place]
@@ -30,7 +31,7 @@ def _find(orbit, table, keys):
             same = same and keys[other, a] == keys[orbit, a]
         if same:
             return place
-        place = (place + np.uint64(1)) & mask
+        place = (place + 1) & mask
 
 
 @njit(cache=True, nogil=True)
@@ -118,9 +119,9 @@ def build(flip, phase, total, grid, e1, e2, b1, weight, cut, first, k_t, k_z, of
     flip, phase : (n,). total : (n, 4), (k, tau) gained after each pulse. e1, e2 : (n, r), decay after each
     pulse. b1, weight : (r,), weights add to 1.
 
-    Writes the first states and orbits of each pulse, (n + 1, 3) in the order transverse, longitudinal, orbits;
-    k and magnetisation after the pulse of both kinds of states; orbits, (capacity, 6); and the dropped energy (n,
-    2) of transverse and longitudinal states. Tells whether there was room for all.
+    Writes the first states and orbits of each pulse, (n + 1, 3) in the order transverse, longitudinal,
+    orbits; k and magnetisation after the pulse of both kinds of states; orbits, (capacity, 6); and the
+    dropped energy (n, 2) of transverse and longitudinal states. Tells whether there was room for all.
     """
     n_pulses, n_voxels, capacity = flip.size, b1.size, orbits.shape[0]
     equilibrium = np.ones(n_voxels)
@@ -224,7 +225,8 @@ _TOGETHER = 8
 def emitted(first, k_t, first_sample, k, time, size, spectrum, r2, r2_prime, changes):
     """Energy that transverse states of unit energy emit before the next pulse, (n_states, r).
 
-    first_sample : (n + 1,), samples of each repetition. k, time : (samples, 3) and (samples,), since the pulse.
+    first_sample : (n + 1,), samples of each repetition. k, time : (samples, 3) and (samples,), since the
+    pulse.
     spectrum : (z, y, x), power of the object in cells of 1 / (number of cells * size). changes : whether what
     states would emit after small changes of moments counts too.
     """
@@ -246,9 +248,14 @@ def emitted(first, k_t, first_sample, k, time, size, spectrum, r2, r2_prime, cha
                     powers += power
                     times += power * time[j]
                     taus += power * abs(k_t[i, 3] + time[j])
+<<<<<<< HEAD
                 if powers > 0 and (
                     (j + 1 - first_sample[n]) % _TOGETHER == 0 or j + 1 == first_sample[n + 1]
                 ):
+=======
+                done = j + 1 - first_sample[n]
+                if powers > 0 and (done % _TOGETHER == 0 or j + 1 == first_sample[n + 1]):
+>>>>>>> kernels8
                     for r in range(n_voxels):
                         decay = np.exp(-2 * (r2[r] * times + r2_prime[r] * taus) / powers)
                         result[i, r] += powers * decay

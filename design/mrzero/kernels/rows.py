@@ -101,7 +101,7 @@ def add_weighted(factor, weights, a, at, n, out, to):
 
 @njit(cache=True, nogil=True)
 def sums(a, at, n_nodes, step, weight, w, b, bt, n):
-    """Real and imaginary part of the sum of b times the mean of the rows of a, `step` apart, with weights from w on."""
+    """Sum of b times the weighted sum of rows of a, `step` apart; weights from w on."""
     re, im = nothing(), nothing()
     for v in range(0, n, WIDTH):
         x, y = nothing(), nothing()
@@ -118,7 +118,7 @@ def sums(a, at, n_nodes, step, weight, w, b, bt, n):
 
 @njit(cache=True, nogil=True)
 def spread(bar, b, bt, n, n_nodes, step, weight, w, out):
-    """Pull the cotangent of `sums` back: add bar conj(b) to the rows of out, `step` apart, with their weights."""
+    """Pull the cotangent of `sums` back: add bar conj(b) to rows of out, `step` apart, with their weights."""
     bar_re, bar_im = fill(np.float32(bar.real)), fill(np.float32(bar.imag))
     for v in range(0, n, WIDTH):
         re, im = load_complex(b, bt + v, n)
