@@ -236,7 +236,9 @@ class Mapping:
         durations = self.structure.durations.copy()
         for name in _TIMES:
             durations[self._events[name]] = variables[name]
-        return ImagingSequence(durations=durations, **{name: getattr(self.structure, name) for name in fields})
+        return ImagingSequence(
+            durations=durations, **{name: getattr(self.structure, name) for name in fields}
+        )
 
     def held_out(self, variables: dict[str, Any], seed: int) -> HeldOut:
         """Map the T1 of a brain, with noise."""
