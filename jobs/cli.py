@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -72,6 +73,8 @@ app.add_typer(cli_mrzero.app, name="mrzero")
 
 def main() -> None:
     """Run the command line; the console script ``epgbloch``."""
+    # TensorFlow's remarks on processors, not its errors
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     app(prog_name="epgbloch")
 
 

@@ -191,9 +191,7 @@ def _readout(
     return ends, used // 2, used % 2, list(places.reshape(keys.shape))
 
 
-def _assemble(
-    cuts: _Cuts, rows: _Rows, way: Way, graph: Graph, rates: Rates, tolerance: float
-) -> Encoding:
+def _assemble(cuts: _Cuts, rows: _Rows, way: Way, graph: Graph, rates: Rates, tolerance: float) -> Encoding:
     """Arrange everything in flat arrays."""
     sampled, segment_first, first_sample = cuts.sampled, cuts.first_segment, cuts.first_sample
     counts = np.diff(first_sample)

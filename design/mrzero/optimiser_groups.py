@@ -37,7 +37,9 @@ class Group:
         self._adam = keras.optimizers.Adam()
         self._adam.build(trained)
         # as a graph: eagerly, its many small operations take 5 ms for each variable
-        self._apply = tf.function(lambda gradients: self._adam.apply(gradients, self.trained))
+        kinds = [tf.TensorSpec(variable.shape, variable.dtype) for variable in trained]
+        apply = tf.function(lambda gradients: self._adam.apply(gradients, self.trained))
+        self._apply = apply.get_concrete_function(kinds)
         self._fresh = [variable.numpy().copy() for variable in self._adam.variables]
 
     def values(self) -> list[Array]:

@@ -267,7 +267,9 @@ def _decode_line(coil, sample0, n_samples, n_own, w, weight, cotangent, turning,
     width, line = 2 * n_voxels, 2 * n_line
     zero(lines, START, n_own * line)
     for q in range(n_samples):
-        spread(cotangent[coil, sample0 + q], turning, q * line, n_line, n_own, line, weight, w + q * n_own, lines)
+        spread(
+            cotangent[coil, sample0 + q], turning, q * line, n_line, n_own, line, weight, w + q * n_own, lines
+        )
     for j in range(n_own):
         _scatter(lines, j * line, place, index, begin, a, n_line, pulled, j * width)
     multiply(receive, coil * width, place, START, n_voxels, seen, START)

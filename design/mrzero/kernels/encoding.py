@@ -105,7 +105,9 @@ def padded(n):
 
 
 @njit(cache=True, nogil=True)
-def contributions(begin, end, row_k, row_emitting, row_tau, phase, space, states, of_tau, scratch, factors, c):
+def contributions(
+    begin, end, row_k, row_emitting, row_tau, phase, space, states, of_tau, scratch, factors, c
+):
     """Write what rows are multiplied with at their pulse, and the products: (rows, 2, n_voxels).
 
     scratch : of the size of a table of `phases` and a row of all voxels.
@@ -220,7 +222,9 @@ def encode(
                 for q in range(n_samples):
                     w = first_weight[s] + q * n_own
                     if a < 3:
-                        re, im = sums(lines, START, n_own, 2 * n_line, weight, w, turning, 2 * q * n_line, n_line)
+                        re, im = sums(
+                            lines, START, n_own, 2 * n_line, weight, w, turning, 2 * q * n_line, n_line
+                        )
                     else:
                         re, im = sums(node, START, n_own, width, weight, w, seen, START, n_voxels)
                         multiply(seen, START, stepping, START, n_voxels, seen, START)

@@ -46,17 +46,20 @@ def _join(n_orbits, grid, table, keys, k_orbit, inputs, column, number):
             sign = 1 if key > 0 else -1
         keys[n_orbits, a] = sign * key
     if sign == 0:
-        inputs[0, 0] = number
-        return n_orbits
-    place = _find(n_orbits, table, keys)
-    orbit = table[place]
-    if orbit < 0:
+        orbit, sign = 0 if column == 0 else n_orbits, 1
+    else:
+        place = _find(n_orbits, table, keys)
+        if table[place] < 0:
+            table[place] = n_orbits
+        orbit = table[place]
+    column = 1 if (column == 0 and sign < 0) else column
+    if orbit == n_orbits or inputs[orbit, column] >= 0:
+        # states that were just too far apart to merge before may meet here by rounding; they stay apart
         orbit = n_orbits
-        table[place] = orbit
         for a in range(4):
             k_orbit[orbit, a] *= sign
         n_orbits += 1
-    inputs[orbit, 1 if (column == 0 and sign < 0) else column] = number
+    inputs[orbit, column] = number
     return n_orbits
 
 
@@ -243,7 +246,9 @@ def emitted(first, k_t, first_sample, k, time, size, spectrum, r2, r2_prime, cha
                     powers += power
                     times += power * time[j]
                     taus += power * abs(k_t[i, 3] + time[j])
-                if powers > 0 and ((j + 1 - first_sample[n]) % _TOGETHER == 0 or j + 1 == first_sample[n + 1]):
+                if powers > 0 and (
+                    (j + 1 - first_sample[n]) % _TOGETHER == 0 or j + 1 == first_sample[n + 1]
+                ):
                     for r in range(n_voxels):
                         decay = np.exp(-2 * (r2[r] * times + r2_prime[r] * taus) / powers)
                         result[i, r] += powers * decay
