@@ -219,14 +219,15 @@ def _figure_s2(size: Size, seed: int) -> list[Task]:
             "radial",
             "Flip angles of a transient radial sequence, the target its steady state",
             n,
-            radial_gradient_echo(n, FOV, n_dummies=150, **settings),
+            radial_gradient_echo(n, FOV, n_dummies=100, **settings),
             transient,
             {"flip_angle": np.full(n, angle)},
             pulses_only(0, 0.0),
-            {"flip_angle": 0.01},
+            {"flip_angle": 0.02},
             size.n_iterations,
             brain(n),
             radial=True,
+            shape_only=True,
         )
     ]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from design.mrzero import ImagingSequence, Voxels
 from design.mrzero.image_grid import ImageGrid
-from design.mrzero.losses import image_error, l2_error, relative_sar
+from design.mrzero.losses import image_error, l2_error, mask_error, relative_sar
 from design.mrzero.optimiser import Iteration, Optimised, Phase, optimise
 from design.mrzero.reconstruction import adjoint, iterative_adjoint
 from design.mrzero.tf_twin import signals
@@ -98,6 +98,8 @@ class Task:
         Reconstruct by ten steps of the iterative adjoint.
     mask : bool
         The target is the outline of the object, as bright as the target image on average.
+    shape_only : bool
+        Compare magnitudes after the best scaling, instead of complex images.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Task:
     perturbation: dict[str, float] = field(default_factory=dict)
     radial: bool = False
     mask: bool = False
+    shape_only: bool = False
 
     @property
     def n_steps(self) -> int:
@@ -199,10 +202,10 @@ class Task:
         def loss(variables: Variables, indices: NDArray[np.int64]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
             missing = [int(i) for i in indices if int(i) not in targets]
             if missing:
-                images = self.images(_side_by_side([self.train[i] for i in missing]), self.target, {})
+                images = self.images(side_by_side([self.train[i] for i in missing]), self.target, {})
                 targets.update(zip(missing, images.numpy(), strict=True))
             played = self.play(variables)
-            twin = _side_by_side([self.train[int(i)] for i in indices])
+            twin = side_by_side([self.train[int(i)] for i in indices])
             images = self.images(twin, self.structure, played)
             return self._judged(images, np.stack([targets[int(i)] for i in indices]), played)
 
@@ -212,7 +215,8 @@ class Task:
         self, image: tf.Tensor, target: NDArray[np.complex64], played: dict[str, Any]
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         sar = relative_sar(played["flip_angle"], self.target.flip_angle)
-        loss = l2_error(image, target) + self.sar_weight * sar
+        compare = mask_error if self.shape_only else l2_error
+        loss = compare(image, np.abs(target) if self.shape_only else target) + self.sar_weight * sar
         if self.edge_weight:
             loss += self.edge_weight * _edge_error(image, target)
         return loss, {_ERROR: image_error(image, target), _SAR: sar}
@@ -226,8 +230,8 @@ def _edge_error(image: tf.Tensor, target: NDArray[np.complex64]) -> tf.Tensor:
     return power / tf.reduce_sum(tf.math.square(tf.abs(target)))
 
 
-def _side_by_side(objects: list[ObjectMaps]) -> Twin:
-    """A twin in which every object has a coil of its own, so that one simulation serves all."""
+def side_by_side(objects: list[ObjectMaps]) -> Twin:
+    """Return a twin in which every object has a coil of its own, so that one simulation serves all."""
     voxels = [one.voxels() for one in objects]
     owner = np.repeat(np.arange(len(voxels)), [one.n_voxels for one in voxels])
     maps = {
