@@ -248,14 +248,8 @@ def emitted(first, k_t, first_sample, k, time, size, spectrum, r2, r2_prime, cha
                     powers += power
                     times += power * time[j]
                     taus += power * abs(k_t[i, 3] + time[j])
-<<<<<<< HEAD
-                if powers > 0 and (
-                    (j + 1 - first_sample[n]) % _TOGETHER == 0 or j + 1 == first_sample[n + 1]
-                ):
-=======
                 done = j + 1 - first_sample[n]
                 if powers > 0 and (done % _TOGETHER == 0 or j + 1 == first_sample[n + 1]):
->>>>>>> kernels8
                     for r in range(n_voxels):
                         decay = np.exp(-2 * (r2[r] * times + r2_prime[r] * taus) / powers)
                         result[i, r] += powers * decay
