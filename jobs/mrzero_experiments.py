@@ -1,9 +1,10 @@
-"""The experiments of ``epgbloch mrzero run`` whose targets are images, with published and with quick settings."""
+"""The experiments of ``epgbloch mrzero run`` whose targets are images, in published and in quick settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def _from_zero(
 ) -> Task:
     """Learn pulses and lines of k-space, beginning near zero."""
     n = size.matrix
-    settings = {"tr": 20e-3, "te": te}
+    settings: dict[str, Any] = {"tr": 20e-3, "te": te}
     target = gradient_echo(n, FOV, flip_angle=_EXCITATION, **settings)
     structure = gradient_echo(n, FOV, flip_angle=0.0, rf_spoiling=0.0, **settings)
     return Task(
@@ -134,7 +135,7 @@ def _refocusing(
     batch_size: int = 1,
 ) -> Task:
     n = size.matrix
-    target = turbo_spin_echo(n, FOV, echo_spacing=6e-3)
+    target = turbo_spin_echo(n, FOV, echo_spacing=6e-3, order="centric")
     return Task(
         name,
         title,
@@ -212,7 +213,7 @@ def _figure_s1(size: Size, seed: int) -> list[Task]:
 
 def _figure_s2(size: Size, seed: int) -> list[Task]:
     n, angle = size.matrix, float(np.deg2rad(25))
-    settings = {"flip_angle": angle, "tr": 20e-3, "te": 3e-3}
+    settings: dict[str, Any] = {"flip_angle": angle, "tr": 20e-3, "te": 3e-3}
     transient = radial_gradient_echo(n, FOV, **settings)
     return [
         Task(
@@ -236,15 +237,15 @@ _INFINITE = float("inf")
 EXPERIMENTS = {
     "fig2": Experiment(
         "Figure 2: an imaging sequence from zero",
-        "All pulses and gradients begin near zero; the target is a gradient-echo image (TR 20 ms, TE 3 ms, 5°).",
+        "All pulses and gradients begin near zero; the target is a gradient echo (TR 20 ms, TE 3 ms, 5°).",
         {"full": Size(48, 1000), "quick": Size(16, 150)},
         _figure_2,
         {"encoding": (10.0, _INFINITE)},
     ),
     "fig3": Experiment(
         "Figure 3: with and without a SAR penalty",
-        "The task of figure 2 at half the resolution (TE 1.5 ms): without penalty, for the flip angles alone, "
-        "and for all with penalty.",
+        "The task of figure 2 at half the resolution (TE 1.5 ms): without penalty, flip angles alone, "
+        "and all with penalty.",
         {"full": Size(24, 1000), "quick": Size(12, 80)},
         _figure_3,
         {"rf_only": (5.0, 0.73), "penalty": (_INFINITE, 1.0)},

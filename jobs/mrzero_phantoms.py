@@ -91,9 +91,14 @@ def brain(matrix: int, seed: int = 0) -> ObjectMaps:
     total = water.sum(axis=0)
     inside = fractions.sum(axis=0) >= 0.1
     weights = np.where(inside, water / np.where(inside, total, 1), 0)
+    times = [
+        np.where(inside, 1 / np.tensordot(1 / of_tissues, weights, axes=1).clip(1e-9), 1)
+        for of_tissues in (t1, t2)
+    ]
     return ObjectMaps(
         np.where(inside, total, 0),
-        *(np.where(inside, 1 / np.tensordot(1 / times, weights, axes=1).clip(1e-9), 1) for times in (t1, t2)),
+        times[0],
+        times[1],
         _smooth_field(matrix, rng) * _FREQUENCY,
         b1_map((matrix, matrix), 0.85, 1.1).astype(np.float64),
         dict(zip(BRAIN_TISSUES, fractions, strict=True)),
@@ -113,18 +118,21 @@ def resolution_phantom(matrix: int) -> ObjectMaps:
         for _ in range(2):
             bars |= (np.abs(x - left - width / 2) < width / 2) & (np.abs(y - 0.12) < 0.14)
             left += 2 * width
-    density, rate1, rate2 = disc * ~bars * 1.0, disc / 0.9, disc / 0.12
+    density, rate1, rate2 = np.where(disc & ~bars, 1.0, 0.0), disc / 0.9, disc / 0.12
     vials = ((0.5, 0.06), (1.4, 0.09), (2.5, 0.3), (3.5, 1.2))
     for i, (t1, t2) in enumerate(vials):
-        inside = np.hypot(x - 0.18 * (i - 1.5), y + 0.2) < 0.065
-        rate1, rate2 = np.where(inside, 1 / t1, rate1), np.where(inside, 1 / t2, rate2)
-    total, *rates = (_pixel_mean(density * map_, matrix) for map_ in (1.0, rate1, rate2))
+        vial = np.hypot(x - 0.18 * (i - 1.5), y + 0.2) < 0.065
+        rate1, rate2 = np.where(vial, 1 / t1, rate1), np.where(vial, 1 / t2, rate2)
+    total = _pixel_mean(density, matrix)
     inside = total > 0.05
-    t1, t2 = (np.where(inside, total / np.where(inside, rate, 1), 1) for rate in rates)
+    times = [
+        np.where(inside, total / np.where(inside, _pixel_mean(density * rate, matrix), 1), 1)
+        for rate in (rate1, rate2)
+    ]
     return ObjectMaps(
         np.where(inside, total, 0),
-        t1,
-        t2,
+        times[0],
+        times[1],
         _smooth_field(matrix, np.random.default_rng(0)) * _FREQUENCY,
         b1_map((matrix, matrix), 0.9, 1.1).astype(np.float64),
         {},
@@ -181,7 +189,7 @@ def _square(
     maps = np.ones((4, matrix, matrix)) * np.array([0.0, 1.0, 1.0, 0.0])[:, np.newaxis, np.newaxis]
     frequency = rng.uniform(-60, 60, (edge, edge))
     maps[:, row : row + edge, column : column + edge] = density, t1, t2, frequency
-    return ObjectMaps(*maps, np.ones((matrix, matrix)), {})
+    return ObjectMaps(maps[0], maps[1], maps[2], maps[3], np.ones((matrix, matrix)), {})
 
 
 def _smooth_field(matrix: int, rng: np.random.Generator) -> RealArray:
@@ -195,4 +203,5 @@ def _smooth_field(matrix: int, rng: np.random.Generator) -> RealArray:
 
 
 def _pixel_mean(image: RealArray, matrix: int) -> RealArray:
-    return image.reshape(matrix, _SUPERSAMPLING, matrix, _SUPERSAMPLING).mean(axis=(1, 3))
+    mean: RealArray = image.reshape(matrix, _SUPERSAMPLING, matrix, _SUPERSAMPLING).mean(axis=(1, 3))
+    return mean

@@ -29,13 +29,13 @@ def write_report(folder: Path, experiment: Experiment, size: str, outcomes: Sequ
     )
     page.table(*_numbers(outcomes))
     page.text(
-        f"The paper reports {_PAPER_SECONDS:g} s for one forward and backward pass of 48 x 48 voxels with 625 "
-        "spins each on an NVIDIA V100. Times here are medians over the iterations, step included. The error of "
-        "the twin is its own estimate of what dropped states change of the signal."
+        f"The paper reports {_PAPER_SECONDS:g} s for one forward and backward pass of 48 x 48 voxels with "
+        "625 spins each on an NVIDIA V100. Times here are medians over the iterations, step included. The "
+        "error of the twin is its own estimate of what dropped states change of the signal."
     )
     for outcome in outcomes:
         page.section(outcome.task.title)
-        caption = "Samples in k-space (units of 1/FOV), flip angles, images of the shown object; below, error and SAR."
+        caption = "Samples in k-space (units of 1/FOV), flip angles, images; below, error and SAR."
         page.image((folder / f"{outcome.task.name}.png").read_bytes(), outcome.task.title, caption)
         page.checks([outcome.pulseq])
     page.section("Settings")

@@ -10,25 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from design import LimitError
 from design.mrzero import ImagingSequence
 from design.mrzero.optimiser import Optimised
-from design.mrzero.twin import Twin
-from design.pulseq.imaging_export import export_imaging_sequence
-from design.pulseq.imaging_read import read_imaging_sequence
-from design.pulseq.scanner import preset
 from jobs.console import Console
 from jobs.mrzero_experiments import EXPERIMENTS, Experiment, Size
 from jobs.mrzero_figures import Progress, animate_progress, draw_progress
-from jobs.mrzero_phantoms import FOV, SLICE_THICKNESS
+from jobs.mrzero_mapping_run import MAPPING, run_mapping
 from jobs.mrzero_report import write_report
+from jobs.mrzero_sequence_files import COMMAND, write_sequence
 from jobs.mrzero_task import Snapshot, Task, iterations_seen
 from jobs.options import at_least
 from jobs.outputs import new_folder, resumable_folder, versions
 
-COMMAND = "mrzero run"
 _FRAMES = 40
-_FIELDS = ("flip_angle", "phase", "n_events", "moments", "durations", "adc", "adc_phase", "use")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +65,7 @@ def run_experiment(
     seed: int = 0,
     force: bool,
     console: Console,
-) -> list[Outcome]:
+) -> None:
     """Run an experiment and write a folder with its figures, animations, sequences, history and report.
 
     Interrupted or killed, it continues when called again with the same arguments.
@@ -98,8 +92,11 @@ def run_experiment(
     OSError
         If the folder holds anything but an earlier result and `force`, or cannot be written.
     """
-    experiment, chosen = _chosen(name, size, iterations)
     at_least(0, seed=seed)
+    if name == MAPPING:
+        run_mapping(out=out, size=size, iterations=iterations, seed=seed, force=force, console=console)
+        return
+    experiment, chosen = _chosen(name, size, iterations)
     identity = {
         "experiment": name,
         "matrix": chosen.matrix,
@@ -129,12 +126,11 @@ def run_experiment(
             write_report(output.path, experiment, size, outcomes)
     _tell(experiment, outcomes, console)
     console.result(f"wrote {out}: report.html, figures, animations, sequences")
-    return outcomes
 
 
 def _chosen(name: str, size: str, iterations: int | None) -> tuple[Experiment, Size]:
     if name not in EXPERIMENTS:
-        raise ValueError(f"experiment {name!r} must be one of {', '.join(EXPERIMENTS)}")
+        raise ValueError(f"experiment {name!r} must be one of {', '.join([*EXPERIMENTS, MAPPING])}")
     experiment = EXPERIMENTS[name]
     if size not in experiment.sizes:
         raise ValueError(f"--size {size!r} must be one of {', '.join(experiment.sizes)}")
@@ -155,34 +151,10 @@ def _finish(task: Task, found: Optimised, folder: Path) -> Outcome:
     progress = Progress(task.title, task.matrix, task.target.flip_angle, task.target_image, snapshots)
     draw_progress(folder / f"{task.name}.png", progress)
     animate_progress(folder / f"{task.name}.gif", progress)
-    np.savez(
-        folder / f"{task.name}.npz",
-        allow_pickle=False,
-        image=best.image,
-        target_image=task.target_image,
-        **{name: getattr(sequence, name) for name in _FIELDS},
-    )
-    pulseq = write_sequence(folder / f"{task.name}.seq", sequence, task.twin)
+    images = {"image": best.image, "target_image": task.target_image}
+    pulseq = write_sequence(folder, task.name, sequence, task.twin, images)
     error = task.twin.plan(sequence).graph.estimated_error
     return Outcome(task, found, snapshots, best, sequence, error, pulseq)
-
-
-def write_sequence(path: Path, sequence: ImagingSequence, twin: Twin) -> tuple[bool, str]:
-    """Write a Pulseq file and read it back; return whether that went well, and a sentence about it.
-
-    What a scanner cannot play is no error here: not every experiment asks for sequences that can be played.
-    """
-    scanner = preset("siemens")
-    lengths = (FOV, FOV, SLICE_THICKNESS)
-    try:
-        export_imaging_sequence(sequence, path, scanner, fov=lengths, slice_thickness=SLICE_THICKNESS)
-    except LimitError as error:
-        return False, f"No Pulseq file: {error}"
-    except ValueError as error:
-        return False, f"No Pulseq file: {error}"
-    wanted, played = twin.signal(sequence), twin.signal(read_imaging_sequence(path))
-    difference = float(np.linalg.norm(played - wanted) / np.linalg.norm(wanted))
-    return True, f"{path.name}: read back, its signal is {100 * difference:.2g} % off that of the sequence"
 
 
 def _write_history(path: Path, outcomes: Sequence[Outcome]) -> None:

@@ -173,8 +173,6 @@ class Mapping:
 
     def _inputs(self, durations: tf.Tensor) -> tf.Tensor:
         """What the network sees of the samples, kept while the sequence stays the same."""
-        if not tf.is_tensor(durations):
-            raise TypeError("durations must be a tensor")
         images = tf.transpose(self.images(self.twin, durations), (0, 2, 3, 1))
         pixels = tf.gather(tf.reshape(images, (-1, self.size.n_blocks)), self._inside)
         return _normalised(tf.tile(pixels, (_REPLICAS, 1)) + self._noise)
@@ -187,7 +185,7 @@ class Mapping:
         found = self.network(self._kept[1])[:, 0]
         return tf.reduce_mean(tf.math.square(found / self._t1 - 1))
 
-    def run(self, folder: Path, console: Any, n_rounds: int | None = None) -> MappingOutcome:
+    def run(self, folder: Path, console: Any) -> MappingOutcome:
         """Learn; checkpoints go into `folder`."""
         size = self.size
         zero = {name: np.zeros(size.n_blocks) for name in _TIMES}
@@ -214,7 +212,7 @@ class Mapping:
             joint = optimise(
                 self.loss,
                 zero,
-                rounds * (size.n_rounds if n_rounds is None else n_rounds),
+                rounds * size.n_rounds,
                 decay=0.1,
                 record_every=max(1, size.n_network // 4),
                 checkpoint=folder / "joint.npz",

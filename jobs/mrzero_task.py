@@ -1,4 +1,4 @@
-"""Optimisations of imaging sequences against target images, as the experiments of ``epgbloch mrzero`` set them."""
+"""Optimisations of imaging sequences against target images."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class Task:
 
     def optimise(self, **options: Any) -> Optimised:
         """Run the optimisation; `options` are those of `optimise` that concern files and progress."""
-        data: dict[str, int] = {}
+        data: dict[str, Any] = {}
         if self.train:
             data = {"n_data": len(self.train), "batch_size": self.batch_size}
         return optimise(
@@ -256,8 +256,9 @@ def whole_encoding(matrix: int, spoiler: float) -> Play:
     """Pulses and the lines of k-space.
 
     Variables are "flip_angle" and "phase" (n_lines,) [rad], "centre" (n_lines, 2), the centres of the lines,
-    "extent" (2,), the way along x and y that all readouts share, and "extent_change" (n_lines, 2), what each adds
-    to that; all in units of 1 / FOV. The last event of a repetition brings k back to 0 and plays the spoiler.
+    "extent" (2,), the way along x and y that all readouts share, and "extent_change" (n_lines, 2), what
+    each adds to that; all in units of 1 / FOV. The last event of a repetition brings k back to 0 and plays
+    the spoiler.
     """
     step = np.zeros((matrix + 2, 1), np.float32)
     step[1:-1] = 1 / matrix

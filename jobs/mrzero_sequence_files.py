@@ -1,0 +1,46 @@
+"""Imaging sequences of ``epgbloch mrzero`` as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from design.mrzero import ImagingSequence
+from design.mrzero.twin import Twin
+from design.pulseq.imaging_export import export_imaging_sequence
+from design.pulseq.imaging_read import read_imaging_sequence
+from design.pulseq.scanner import preset
+from jobs.mrzero_phantoms import FOV, SLICE_THICKNESS
+
+COMMAND = "mrzero run"
+FIELDS = ("flip_angle", "phase", "n_events", "moments", "durations", "adc", "adc_phase", "use")
+
+
+def write_sequence(
+    folder: Path, name: str, sequence: ImagingSequence, twin: Twin, images: dict[str, NDArray[Any]]
+) -> tuple[bool, str]:
+    """Write a sequence as NPZ, with images, and as Pulseq file for a Siemens scanner, which is read back.
+
+    What a scanner cannot play is no error here: not every experiment asks for sequences that can be played.
+
+    Returns
+    -------
+    tuple of bool and str
+        Whether there is a Pulseq file, and a sentence about it.
+    """
+    arrays = {field: getattr(sequence, field) for field in FIELDS}
+    np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays, **images)
+    path = folder / f"{name}.seq"
+    lengths = (FOV, FOV, SLICE_THICKNESS)
+    try:
+        export_imaging_sequence(
+            sequence, path, preset("siemens"), fov=lengths, slice_thickness=SLICE_THICKNESS
+        )
+    except ValueError as error:  # a limit of the scanner among them
+        return False, f"No Pulseq file: {error}"
+    wanted, played = twin.signal(sequence), twin.signal(read_imaging_sequence(path))
+    difference = float(np.linalg.norm(played - wanted) / np.linalg.norm(wanted))
+    return True, f"{path.name}: read back, its signal is {100 * difference:.2g} % off that of the sequence"
