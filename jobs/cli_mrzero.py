@@ -32,7 +32,7 @@ def run(
     ],
     out: OutFolder,
     size: Annotated[
-        str, typer.Option("--size", help="full (the published setting) or quick (small, under a minute).")
+        str, typer.Option("--size", help="full (the published setting) or quick (small, a minute or two).")
     ] = "full",
     iterations: Annotated[
         int | None, typer.Option("--iterations", help="Steps of each optimisation. [default: of the size]")

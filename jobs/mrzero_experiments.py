@@ -149,8 +149,8 @@ def _refocusing(
         shown,
         train=train,
         batch_size=batch_size,
-        sar_weight=0.15,
-        decay=0.01,
+        sar_weight=0.3,
+        decay=0.1,
     )
 
 

@@ -34,13 +34,16 @@ def write_sequence(
     arrays = {field: getattr(sequence, field) for field in FIELDS}
     np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays, **images)
     path = folder / f"{name}.seq"
-    lengths = (FOV, FOV, SLICE_THICKNESS)
+    lengths, scanner = (FOV, FOV, SLICE_THICKNESS), preset("siemens")
     try:
-        export_imaging_sequence(
-            sequence, path, preset("siemens"), fov=lengths, slice_thickness=SLICE_THICKNESS
-        )
+        export_imaging_sequence(sequence, path, scanner, fov=lengths, slice_thickness=SLICE_THICKNESS)
+        pulses = "selective pulses"
     except ValueError as error:  # a limit of the scanner among them
-        return False, f"No Pulseq file: {error}"
+        try:
+            export_imaging_sequence(sequence, path, scanner, fov=lengths, slice_thickness=None)
+        except ValueError as other:
+            return False, f"No Pulseq file: {other}"
+        pulses = f"hard pulses (selective ones: {error})"
     wanted, played = twin.signal(sequence), twin.signal(read_imaging_sequence(path))
     difference = float(np.linalg.norm(played - wanted) / np.linalg.norm(wanted))
-    return True, f"{path.name}: read back, its signal is {100 * difference:.2g} % off that of the sequence"
+    return True, f"{path.name}, with {pulses}: read back, its signal is {100 * difference:.2g} % off"

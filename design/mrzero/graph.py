@@ -18,12 +18,16 @@ IntArray = NDArray[np.int64]
 
 _SAME = 1e-6
 """States merge when they differ by less than this part of the largest moment, or duration, of an event."""
-_GROUPS = 4, 4
-"""Representative voxels: means of voxels with similar T2 and, within these, with similar B1."""
+_GROUPS = 4, 4, 3
+"""Representative voxels: means of voxels with similar T2, within these with similar B1, and within these with
+similar T2'; one group where a property is the same everywhere."""
+_MOVED = 0.25
+"""Angles as close as this to multiples of 90 degrees are taken this far off for gradients [rad]: what sine or
+cosine make nothing has a derivative."""
 _CAUTION = 6.0
 """The error counts this many times as large as for the representatives: voxels of a group differ, and states
 that are dropped because they seem to matter little are more often those that matter more."""
-_MOST_STATES = 4_000_000
+_MOST_STATES = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +78,14 @@ class Representatives:
         energy = (np.abs(voxels.coil_sensitivities) ** 2).sum(axis=0) * voxels.proton_density**2
         if not energy.any():
             raise ValueError("proton_density times coil_sensitivities is 0 everywhere; there is no signal")
-        b1 = np.abs(voxels.b1)
-        group = _groups(voxels.t2, energy, _GROUPS[0])
-        if np.ptp(b1) > 0:
-            parts = group.copy()
-            for i in range(_GROUPS[0]):
-                own = parts == i
-                group[own] = i * _GROUPS[1] + _groups(b1[own], energy[own], _GROUPS[1])
+        b1, r2_prime = np.abs(voxels.b1), 1 / voxels.t2_prime
+        group = np.zeros(voxels.n_voxels, np.int64)
+        for values, n in zip((voxels.t2, b1, r2_prime), _GROUPS, strict=True):
+            if np.ptp(values) > 0:
+                group = n * group
+                for i in np.unique(group):
+                    own = group == i
+                    group[own] += _groups(values[own], energy[own], n)
         weight = np.bincount(group, energy)
         used = weight > 0
 
@@ -91,7 +96,7 @@ class Representatives:
         return cls(
             mean(1 / voxels.t1),
             mean(1 / voxels.t2),
-            mean(1 / voxels.t2_prime),
+            mean(r2_prime),
             mean(b1),
             weight[used] / energy.sum(),
             _spectrum(voxels),
@@ -132,7 +137,9 @@ def make_graph(
     voices: Representatives,
     size: RealArray,
     tolerance: float,
-    changes: bool,
+    *,
+    angles: bool,
+    ways: bool,
 ) -> Graph:
     """Return the states that keep the estimated error below the tolerance.
 
@@ -140,7 +147,8 @@ def make_graph(
     again; transverse states that emit little are followed but not listened to. What this does to the signal
     is then computed for the representative voxels, and less is dropped if it is too much.
 
-    changes : whether states matter that emit nothing, but would after small changes of moments.
+    angles, ways : whether states matter too that lead to nothing, but would after small changes of flip
+    angles, or of moments and times.
     """
     n = sequence.n_repetitions
     total = np.column_stack([way.k, way.time])[way.last_event]
@@ -149,6 +157,8 @@ def make_graph(
     e1 = np.exp(-total[:, 3:] * voices.r1)
     e2 = np.exp(-total[:, 3:] * voices.r2)
     flip_angle, phase, b1 = sequence.flip_angle, sequence.phase, voices.b1
+    if angles:
+        flip_angle = _moved(flip_angle)
     k, time = way.k[sequence.adc], way.time[sequence.adc]
     counts = np.add.reduceat(sequence.adc.astype(np.int64), way.first_event[:-1])
     first_sample = np.concatenate([[0], np.cumsum(counts)])
@@ -177,7 +187,7 @@ def make_graph(
         n_t, n_z, n_orbits = first[-1]
         k_t, k_z, of_t, of_z, orbits = k_t[:n_t], k_z[:n_z], of_t[:n_t], of_z[:n_z], orbits[:n_orbits]
         own = kernels.emitted(
-            first, k_t, first_sample, k, time, size, voices.spectrum, voices.r2, voices.r2_prime, changes
+            first, k_t, first_sample, k, time, size, voices.spectrum, voices.r2, voices.r2_prime, ways
         )
         lead_t, lead_z = kernels.lead_to(first, orbits, flip_angle, b1, e1, e2, own)
         heard = (np.abs(of_t) ** 2 * own) @ voices.weight
@@ -210,6 +220,14 @@ def make_graph(
     return Graph(
         new_first, new_orbits, k_t[followed], k_z[numbers_z >= 0], np.flatnonzero(audible[followed]), error
     )
+
+
+def _moved(flip_angle: RealArray) -> RealArray:
+    """Angles off the multiples of 90 degrees; near 0, relative to the largest."""
+    quarter = np.pi / 2 * np.rint(flip_angle / (np.pi / 2))
+    least = np.where(quarter == 0, _MOVED * min(np.abs(flip_angle).max(), 1.0) or _MOVED, _MOVED)
+    off = flip_angle - quarter
+    return np.where(np.abs(off) < least, quarter + np.copysign(least, off), flip_angle)
 
 
 def _largest(values: RealArray, budget: float) -> NDArray[np.bool_]:

@@ -226,7 +226,7 @@ class Run:
             place = np.argwhere(~np.isfinite(part))[0]
             element = f"{name}{place.tolist()}" if name in self._arrays and part.ndim else name
             what = f"the gradient of the loss by {element} is {part[tuple(place)]}"
-            raise self._diverged(what, tuple(bad), index)
+            raise self._diverged(what, (), index)
         return whole
 
     def _culprits(self, batch: NDArray[np.int64] | None) -> tuple[str, ...]:
@@ -246,15 +246,15 @@ class Run:
     def _diverged(self, what: str, names: tuple[str, ...], index: int) -> DivergenceError:
         restart, i = divmod(index, self._phase_of.size)
         where = f"iteration {index}" + (f" (restart {restart})" if restart else "")
+        moved = tuple(self._before or self._settings.phases[self._phase_of[i - 1]].learning_rate)
         if i == 0:
             cause = "at the start of a run; change the initial values or the perturbation"
         elif names:
             cause = f"after the last step of {' or '.join(names)}; lower its learning rate, or bound it"
         else:
-            moved = self._before or self._settings.phases[self._phase_of[i - 1]].learning_rate
             cause = f"after the last steps of {' and '.join(moved)}; lower their learning rates"
         best = {name: values[0] for name, values in self._best.items() if name in self._arrays}
-        return DivergenceError(f"{where}: {what}, {cause}", variables=names, iteration=index, best=best)
+        return DivergenceError(f"{where}: {what}, {cause}", variables=names or moved, iteration=index, best=best)
 
     def _values(self) -> Arrays:
         return {name: self._groups[name].values()[0] for name in self._arrays}

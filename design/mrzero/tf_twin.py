@@ -63,7 +63,8 @@ def signals(
     Raises
     ------
     ValueError
-        If `ImagingSequence`, `Voxels` or the twin refuse a value, or within `tf.function`.
+        If `ImagingSequence`, `Voxels` or the twin refuse a value, if diffusion to be differentiated is 0, or
+        within `tf.function`.
     """
     if not tf.executing_eagerly():
         raise ValueError(
@@ -89,6 +90,11 @@ def signals(
     values = {name: value for name, value in (played | maps).items() if value is not None}
     tensors = {name: tf.convert_to_tensor(value) for name, value in values.items() if tf.is_tensor(value)}
     ways = any(name in tensors for name in _WAYS)
+    if "diffusion" in tensors and not np.any(tensors["diffusion"].numpy()):
+        raise ValueError(
+            "diffusion is 0 everywhere, and its gradient is not computed there; begin at a small value, "
+            "such as 1e-12 m^2/s"
+        )
 
     @tf.custom_gradient
     def differentiable(*arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:

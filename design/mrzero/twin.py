@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 _PARTS = 8
 """Pieces of work for the threads. Their number does not depend on that of the threads, nor do the results."""
 _LARGEST_EXPONENT = 80.0
-"""Decays beyond are nothing, and their inverses are numbers."""
+"""Growth that single precision still holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,11 +147,26 @@ class Twin:
         )
         self._tables: dict[str, tuple[bytes, Floats]] = {}
 
-    def plan(self, sequence: ImagingSequence, *, ways: bool = False) -> Plan:
-        """Choose the states and nodes for a sequence; `ways`: also for derivatives by moments and times."""
+    def plan(self, sequence: ImagingSequence, *, angles: bool = False, ways: bool = False) -> Plan:
+        """Choose the states and nodes for a sequence.
+
+        `angles`, `ways`: also for derivatives by flip angles, and by moments and times. The estimated error
+        is then that of a sequence whose flip angles keep off the multiples of 90 degrees.
+        """
         way = Way.of(sequence)
-        graph = make_graph(sequence, way, self._representatives, self.voxels.size, self.tolerance, ways)
-        return Plan(sequence, graph, way, make_encoding(sequence, way, graph, self._rates, self.tolerance))
+        graph = make_graph(
+            sequence, way, self._representatives, self.voxels.size, self.tolerance, angles=angles, ways=ways
+        )
+        encoding = make_encoding(sequence, way, graph, self._rates, self.tolerance)
+        half = np.abs(encoding.times[:, 0] - encoding.times[:, 1]).max(initial=0.0)
+        seen = self._receive_map.any(axis=0)
+        shortest = float(self.voxels.t2_prime[seen].min())
+        if half > _LARGEST_EXPONENT * shortest:
+            raise ValueError(
+                f"t2_prime={shortest:.3g} s must be at least {half / _LARGEST_EXPONENT:.3g} s, a "
+                f"{2 * _LARGEST_EXPONENT:g}th of the longest readout; lengthen it, or leave such voxels out"
+            )
+        return Plan(sequence, graph, way, encoding)
 
     def signal(self, sequence: ImagingSequence) -> NDArray[np.complex64]:
         """Return the samples of a sequence.
@@ -201,7 +216,7 @@ class Twin:
         self, sequence: ImagingSequence, *, ways: bool = True
     ) -> tuple[NDArray[np.complex64], Callable[[ArrayLike], TwinGradient]]:
         """Return the samples, and a function of the cotangent that returns the gradient, see `gradient`."""
-        plan = self.plan(sequence, ways=ways)
+        plan = self.plan(sequence, angles=True, ways=ways)
         signal, states = self._simulate(plan)
 
         def pull_back(cotangent: ArrayLike) -> TwinGradient:
@@ -300,7 +315,8 @@ class Twin:
         exponent = dephasing.astype(np.float32) * self._r2_prime
         if relaxing is not None:
             exponent -= relaxing.astype(np.float32) * self._r2
-        size = np.exp(np.clip(exponent, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))
+        # more occurs in voxels without signal only
+        size = np.exp(np.minimum(exponent, _LARGEST_EXPONENT))
         table = np.empty((len(time), 2, n), np.float32)
         np.multiply(size, np.cos(angle), out=table[:, 0])
         np.multiply(size, np.sin(angle), out=table[:, 1])

@@ -173,7 +173,9 @@ def _exact(moments: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np
     """
     total = np.add.reduceat(moments, first)
     tolerance = _FILE_DIGITS * np.add.reduceat(np.abs(moments), first)
-    played = np.where(np.abs(total) > tolerance, np.abs(total), np.inf).min(axis=0)
+    # what is that small beside the largest sum is nothing
+    large = np.abs(total) > np.maximum(tolerance, _FILE_DIGITS * np.abs(total).max(axis=0))
+    played = np.where(large, np.abs(total), np.inf).min(axis=0)
     unit = np.where(np.isfinite(played), played, 1.0)
     near = unit * np.where(np.isfinite(played), np.rint(total / unit), 0.0)
     last = np.append(first[1:], len(moments)) - 1

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from design.mrzero import ImagingSequence, Twin, Voxels, isochromat_signal, phase_graph_signal
+from design.mrzero.sequences import turbo_spin_echo
 
 from .conftest import FOV, SEQUENCES, STEP, N
 
@@ -258,3 +259,57 @@ def test_agrees_with_isochromats(sequence, make_voxels):
     expected = isochromat_signal(sequence, voxels, 2**15)
     # acceptance: 1e-3. Spins themselves are this good: their error falls nearly as 1 / n
     assert nrmse(Twin(voxels).signal(sequence), expected) <= 1e-3
+
+
+def chain(*pulses):
+    """Pulses (angle, moment along z, time), the last one sampled."""
+    last = len(pulses) - 1
+    return ImagingSequence.from_repetitions(
+        [(a, 0.0, [[0, 0, m]], [t], [i == last], 0.0) for i, (a, m, t) in enumerate(pulses)]
+    )
+
+
+@pytest.mark.parametrize(
+    "sequence",
+    [
+        chain((0.0, 0.0, 1e-3)),
+        chain((np.pi, 300.0, 0.1), (np.pi / 2, 0.0, 1e-3)),
+        chain((np.pi / 2, 50.0, 0.01), (0.0, 50.0, 0.01), (np.pi / 2, -50.0, 0.01)),
+        turbo_spin_echo(6, FOV, echo_spacing=10e-3),
+    ],
+    ids=["0", "180-90", "90-0-90", "90-180"],
+)
+def test_gradients_by_angles_that_make_states_vanish(sequence, make_voxels):
+    voxels = make_voxels()
+    rng = np.random.default_rng(2)
+    cotangent = rng.normal(size=(1, sequence.n_samples)) + 1j * rng.normal(size=(1, sequence.n_samples))
+    found = Twin(voxels).gradient(sequence, cotangent, ways=False).flip_angle
+    for n in range(sequence.n_repetitions):
+        values = []
+        for step in (1e-5, -1e-5):
+            angles = sequence.flip_angle + step * (np.arange(sequence.n_repetitions) == n)
+            signal = phase_graph_signal(dataclasses.replace(sequence, flip_angle=angles), voxels)
+            values.append((cotangent.conj() * signal).real.sum())
+        # states are dropped for 1e-3 of the signal, angles kept 0.25 off
+        scale = np.linalg.norm(found)
+        np.testing.assert_allclose(found[n], (values[0] - values[1]) / 2e-5, rtol=0, atol=4e-3 * scale)
+
+
+def test_voxels_with_and_without_dephasing_have_their_own_representatives():
+    n = np.arange(16)
+    place = np.random.default_rng(1).uniform(-0.05, 0.05, (16, 3))
+    voxels = Voxels(place, [5e-3] * 3, 1.0, 1.0, 0.1, np.where(n % 2, np.inf, 2e-3))
+    echoes = [(2.4, np.pi / 2, np.zeros((2, 3)), [0.02] * 2, [True] * 2, 0.0)] * 5
+    sequence = ImagingSequence.from_repetitions(
+        [(np.pi / 2, 0.0, np.zeros((1, 3)), [0.02], [False], 0.0), *echoes]
+    )
+    exact = phase_graph_signal(sequence, voxels)
+    # the default tolerance
+    assert np.linalg.norm(Twin(voxels).signal(sequence) - exact) < 1e-3 * np.linalg.norm(exact)
+
+
+def test_dephasing_too_fast_for_single_precision_is_refused():
+    voxels = Voxels([[0.0, 0.0, 0.0]], [1e-3] * 3, 1.0, 1.0, 0.1, 1e-3)
+    long = ImagingSequence.from_repetitions([(1.0, 0.0, np.zeros((41, 3)), [5e-3] * 41, [True] * 41, 0.0)])
+    with pytest.raises(ValueError, match=r"t2_prime=0.001 s must be at least 0.00125 s"):
+        Twin(voxels).signal(long)
