@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from design.pulseq.scanner import preset
 from jobs.mrzero_phantoms import FOV, SLICE_THICKNESS
 
 COMMAND = "mrzero run"
-FIELDS = ("flip_angle", "phase", "n_events", "moments", "durations", "adc", "adc_phase", "use")
 
 
 def write_sequence(
@@ -31,7 +31,7 @@ def write_sequence(
     tuple of bool and str
         Whether there is a Pulseq file, and a sentence about it.
     """
-    arrays = {field: getattr(sequence, field) for field in FIELDS}
+    arrays = {field.name: getattr(sequence, field.name) for field in fields(sequence)}
     np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays, **images)
     path = folder / f"{name}.seq"
     lengths, scanner = (FOV, FOV, SLICE_THICKNESS), preset("siemens")

@@ -193,7 +193,7 @@ class Mapping:
         limits = {name: (0.0, _LONGEST) for name in _TIMES}
         identity = {"size": repr(size), "seed": self.seed}
         common: dict[str, Any] = {"networks": networks, "bounds": limits, "seed": self.seed}
-        rates = {name: 0.03 for name in _TIMES}
+        rates = {name: 0.2 for name in _TIMES}
         with console.step("The network, for the first sequence") as progress:
             first = optimise(
                 self.loss,
@@ -230,13 +230,10 @@ class Mapping:
 
     def sequence(self, variables: dict[str, Any]) -> ImagingSequence:
         """Return the sequence that the variables make."""
-        fields = ("flip_angle", "phase", "n_events", "moments", "adc", "adc_phase", "use")
         durations = self.structure.durations.copy()
         for name in _TIMES:
             durations[self._events[name]] = variables[name]
-        return ImagingSequence(
-            durations=durations, **{name: getattr(self.structure, name) for name in fields}
-        )
+        return replace(self.structure, durations=durations)
 
     def held_out(self, variables: dict[str, Any], seed: int) -> HeldOut:
         """Map the T1 of a brain, with noise."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -157,10 +157,10 @@ class Task:
 
     def sequence(self, variables: Variables) -> ImagingSequence:
         """Return the sequence that the variables make."""
-        structure = self.structure
-        played = {name: np.asarray(value, np.float64) for name, value in self.play(variables).items()}
-        fields = ("flip_angle", "phase", "n_events", "moments", "durations", "adc", "adc_phase", "use")
-        return ImagingSequence(**{name: played.get(name, getattr(structure, name)) for name in fields})
+        played: dict[str, Any] = {
+            name: np.asarray(value, np.float64) for name, value in self.play(variables).items()
+        }
+        return replace(self.structure, **played)
 
     def snapshot(self, variables: Variables, iteration: int) -> Snapshot:
         """Return what the variables make of the shown object."""

@@ -135,6 +135,17 @@ def test_example_of_the_designs_runs(capsys):
     assert after < 0.7 * before
 
 
+@pytest.mark.slow
+def test_examples_of_mrzero_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "mrzero.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(compile("\n".join(examples), "mrzero.md", "exec"), {})
+    before, after = (float(number) for number in capsys.readouterr().out.removeprefix("SAR").split(" -> "))
+    assert after < 0.9 * before
+    assert (tmp_path / "tse.seq").exists()
+
+
 def test_recorded_errors_are_those_of_the_code(scripts, record):
     for name, measure in (
         ("states", scripts("train_errors").states),

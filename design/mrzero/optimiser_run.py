@@ -254,7 +254,9 @@ class Run:
         else:
             cause = f"after the last steps of {' and '.join(moved)}; lower their learning rates"
         best = {name: values[0] for name, values in self._best.items() if name in self._arrays}
-        return DivergenceError(f"{where}: {what}, {cause}", variables=names or moved, iteration=index, best=best)
+        return DivergenceError(
+            f"{where}: {what}, {cause}", variables=names or moved, iteration=index, best=best
+        )
 
     def _values(self) -> Arrays:
         return {name: self._groups[name].values()[0] for name in self._arrays}

@@ -98,12 +98,14 @@ def signals(
 
     @tf.custom_gradient
     def differentiable(*arguments: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
-        now = values | {name: value.numpy() for name, value in zip(tensors, arguments, strict=True)}
-        own = _with_fields(sequence, {name: now[name] for name in played if name in now})
+        arrays = {name: value.numpy() for name, value in zip(tensors, arguments, strict=True)}
+        now: dict[str, Any] = values | arrays
+        changes = {name: now[name] for name in played if name in now}
+        own = dataclasses.replace(sequence, **changes)
         objects = {name: now[name] for name in maps if name in now}
         used = twin
         if objects:
-            voxels = _with_fields(twin.voxels, objects)
+            voxels = dataclasses.replace(twin.voxels, **objects)
             used = Twin(voxels, tolerance=twin.tolerance, n_threads=twin.n_threads)
         signal, pull_back = used.signal_and_pull_back(own, ways=ways)
 
@@ -116,12 +118,6 @@ def signals(
         return tf.convert_to_tensor(signal), gradient
 
     return differentiable(*tensors.values())
-
-
-def _with_fields(whole: Any, changes: dict[str, Any]) -> Any:
-    """A copy of a frozen object whose fields are the arguments of its class, with changes."""
-    fields = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
-    return type(whole)(**(fields | changes))
 
 
 def _like(value: tf.Tensor, gradient: np.ndarray[Any, Any]) -> tf.Tensor:
