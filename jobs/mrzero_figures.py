@@ -145,6 +145,7 @@ def _draw_k(axes: Axes, snapshot: Snapshot, matrix: int, largest: float) -> None
 def _draw_angles(axes: Axes, angles: NDArray[np.float64], progress: Progress, *, legend: bool) -> None:
     axes.plot(np.rad2deg(progress.target_angles[-len(angles) :]), color=_GRAY, linewidth=1, label="target")
     axes.plot(np.rad2deg(angles), color=_RED, linewidth=1, label="flip angle [°]")
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.tick_params(labelsize=6)
     if legend:
         axes.legend(fontsize=6, frameon=False)

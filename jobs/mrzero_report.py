@@ -11,6 +11,7 @@ import numpy as np
 
 from epgbloch import __version__
 from jobs.mrzero_experiments import Experiment
+from jobs.mrzero_task import scaled_error
 from jobs.report_page import Page
 
 if TYPE_CHECKING:
@@ -89,14 +90,6 @@ def _numbers(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
                 ]
             rows.append(row + [""] * (len(columns) - len(row)))
     return columns, rows
-
-
-def scaled_error(image: np.ndarray, target: np.ndarray) -> float:
-    """Error of the magnitude image in percent after the best scaling, which leaves shape and contrast."""
-    size, wanted = np.abs(image).ravel(), np.abs(target).ravel()
-    common = float(size @ wanted) ** 2
-    whole = float(size @ size) * float(wanted @ wanted)
-    return 100 * math.sqrt(max(0.0, 1 - common / whole)) if whole else 100.0
 
 
 def _settings(outcome: Outcome) -> str:

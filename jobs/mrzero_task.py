@@ -45,7 +45,7 @@ class Snapshot:
     image : ndarray, shape (ny, nx), complex64
         The image.
     image_error : float
-        Against the target [%].
+        Against the target [%]; after the best scaling where only shape counts.
     relative_sar : float
         Over that of the target sequence.
     """
@@ -166,13 +166,18 @@ class Task:
         """Return what the variables make of the shown object."""
         sequence = self.sequence(variables)
         image = self.images(self.twin, sequence, {})[0].numpy()
+        if self.shape_only:
+            image = best_scaled(image, self.target_image)
+            error = scaled_error(image, self.target_image)
+        else:
+            error = float(image_error(image, self.target_image))
         return Snapshot(
             iteration,
             sequence.flip_angle,
             sequence.phase,
             nominal_trajectory(sequence).numpy()[:, :2],
             image,
-            float(image_error(image, self.target_image)),
+            error,
             float(relative_sar(sequence.flip_angle, self.target.flip_angle)),
         )
 
@@ -220,6 +225,18 @@ class Task:
         if self.edge_weight:
             loss += self.edge_weight * _edge_error(image, target)
         return loss, {_ERROR: image_error(image, target), _SAR: sar}
+
+
+def best_scaled(image: NDArray[np.complex64], target: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Return the image times the number that brings its magnitude closest to that of the target."""
+    size = np.abs(image)
+    return image * ((size * np.abs(target)).sum() / max(float((size**2).sum()), 1e-30))
+
+
+def scaled_error(image: NDArray[np.complex64], target: NDArray[np.complex64]) -> float:
+    """Error of the magnitude image in percent after the best scaling, which leaves shape and contrast."""
+    size = np.abs(target)
+    return float(100 * np.linalg.norm(np.abs(best_scaled(image, target)) - size) / np.linalg.norm(size))
 
 
 def _edge_error(image: tf.Tensor, target: NDArray[np.complex64]) -> tf.Tensor:

@@ -172,10 +172,9 @@ def _exact(moments: NDArray[np.float64], first: NDArray[np.int64]) -> NDArray[np
     The multiples are those of the smallest sum along each axis that is not 0.
     """
     total = np.add.reduceat(moments, first)
-    tolerance = _FILE_DIGITS * np.add.reduceat(np.abs(moments), first)
-    # what is that small beside the largest sum is nothing
-    large = np.abs(total) > np.maximum(tolerance, _FILE_DIGITS * np.abs(total).max(axis=0))
-    played = np.where(large, np.abs(total), np.inf).min(axis=0)
+    # of the repetition that plays most: others may play all but nothing along an axis, and leave its rounding
+    tolerance = _FILE_DIGITS * np.add.reduceat(np.abs(moments), first).max(axis=0)
+    played = np.where(np.abs(total) > tolerance, np.abs(total), np.inf).min(axis=0)
     unit = np.where(np.isfinite(played), played, 1.0)
     near = unit * np.where(np.isfinite(played), np.rint(total / unit), 0.0)
     last = np.append(first[1:], len(moments)) - 1
