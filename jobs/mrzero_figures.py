@@ -86,8 +86,8 @@ def draw_progress(path: Path, progress: Progress) -> None:
     figure.savefig(path, format="png", dpi=110)
 
 
-def animate_progress(path: Path, progress: Progress) -> list[str]:
-    """Write an animation of k-space, flip angles, image and curves; return the names of the files.
+def animate_progress(path: Path, progress: Progress) -> None:
+    """Write an animation of k-space, flip angles, image and curves.
 
     A GIF at `path`, and an MP4 beside it where ffmpeg is there.
     """
@@ -107,11 +107,11 @@ def animate_progress(path: Path, progress: Progress) -> list[str]:
         _draw_angles(panels[1, 0], snapshot.flip_angle, progress, legend=False)
         _draw_curves(panels[1, 1], panels[1, 2], progress.snapshots, i)
 
-    return save_animation(path, figure, draw, len(progress.snapshots))
+    save_animation(path, figure, draw, len(progress.snapshots))
 
 
-def save_animation(path: Path, figure: Any, draw: Callable[[int], None], n_frames: int) -> list[str]:
-    """Write frames as a GIF, and as an MP4 where ffmpeg is there; return the names of the files."""
+def save_animation(path: Path, figure: Any, draw: Callable[[int], None], n_frames: int) -> None:
+    """Write frames as a GIF, and as an MP4 where ffmpeg is there."""
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
     figure.set_layout_engine("constrained")
@@ -123,7 +123,6 @@ def save_animation(path: Path, figure: Any, draw: Callable[[int], None], n_frame
             for i in range(n_frames):
                 draw(i)
                 writer.grab_frame()
-    return [target.name for target, _ in writers]
 
 
 def _reach(progress: Progress) -> float:

@@ -11,13 +11,11 @@ from scipy.ndimage import uniform_filter
 from design.mrzero.kernels import graph as kernels
 from design.mrzero.sequence import ImagingSequence
 from design.mrzero.voxels import Voxels
-from design.mrzero.way import Way
+from design.mrzero.way import Way, merging_grid
 
 RealArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-_SAME = 1e-6
-"""States merge when they differ by less than this part of the largest moment, or duration, of an event."""
 _GROUPS = 4, 4, 3
 """Representative voxels: means of voxels with similar T2, within these with similar B1, and within these with
 similar T2'; one group where a property is the same everywhere."""
@@ -152,8 +150,7 @@ def make_graph(
     """
     n = sequence.n_repetitions
     total = np.column_stack([way.k, way.time])[way.last_event]
-    largest = np.concatenate([np.abs(sequence.moments).max(axis=0), [sequence.durations.max()]])
-    grid = _SAME * np.where(largest > 0, largest, 1.0)
+    grid = merging_grid(sequence)
     e1 = np.exp(-total[:, 3:] * voices.r1)
     e2 = np.exp(-total[:, 3:] * voices.r2)
     flip_angle, phase, b1 = sequence.flip_angle, sequence.phase, voices.b1

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from design.mrzero.sequence import ImagingSequence
 from design.mrzero.voxels import Voxels
+from design.mrzero.way import merging_grid
 from epgbloch._checks import real_number
 
 ComplexArray = NDArray[np.complex128]
 RealArray = NDArray[np.float64]
-
-_SAME = 1e-6
-"""States merge when they differ by less than this part of the largest moment, or duration, of an event."""
 
 
 class _States:
@@ -87,8 +85,7 @@ def phase_graph_signal(
     """
     if not 0 <= real_number("threshold", threshold, "") < 1:
         raise ValueError(f"threshold={threshold} must lie in 0 to 1, 1 excluded; 0 drops nothing")
-    largest = np.concatenate([np.abs(sequence.moments).max(axis=0), [sequence.durations.max()]])
-    grid = _SAME * np.where(largest > 0, largest, 1.0)
+    grid = merging_grid(sequence)
     rates = 1 / voxels.t2, 1 / voxels.t1
     weight = voxels.proton_density * voxels.coil_sensitivities
     equilibrium = np.ones(voxels.n_voxels)

@@ -11,6 +11,18 @@ from design.mrzero.sequence import ImagingSequence
 
 RealArray = NDArray[np.float64]
 
+_SAME = 1e-6
+
+
+def merging_grid(sequence: ImagingSequence) -> RealArray:
+    """Return the cells of (k, tau), shape (4,), in which states count as equal and merge.
+
+    Each is a millionth of the largest moment along its axis, or of the longest event.
+    """
+    largest = np.concatenate([np.abs(sequence.moments).max(axis=0), [sequence.durations.max()]])
+    grid: RealArray = _SAME * np.where(largest > 0, largest, 1.0)
+    return grid
+
 
 @dataclass(frozen=True, eq=False)
 class Way:
